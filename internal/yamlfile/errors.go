@@ -78,13 +78,17 @@ func (es Errors) Err() error {
 	case 1:
 		return es[0]
 	}
+	es.sort()
+	return es
+}
+
+func (es Errors) sort() {
 	slices.SortStableFunc(es, func(a, b *Error) int {
 		if a.Line != b.Line {
 			return a.Line - b.Line
 		}
 		return a.Column - b.Column
 	})
-	return es
 }
 
 // List returns the mistakes inside err: those of an Errors or a single *Error,

@@ -67,22 +67,41 @@ func Parse(path string, data []byte, into any) (*File, error) {
 			errs = located(root, err)
 		}
 	}
-	if err := f.finish(errs).Err(); err != nil {
+	if err := f.finish(errs); err != nil {
 		return nil, err
 	}
 	f.root = root
 	return f, nil
 }
 
-// finish adds file name and snippet to the mistakes of this file.
-func (f *File) finish(errs Errors) Errors {
+// Mistakes shown of one file: more would only hide the first, and each costs a
+// walk through the file.
+const maxErrors = 20
+
+// finish sorts the mistakes of this file and adds its name and the snippets.
+func (f *File) finish(errs Errors) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	errs.sort()
+	more := len(errs) - maxErrors
+	errs = errs[:min(len(errs), maxErrors)]
+	line, column := lastLine(f.data)
 	for _, e := range errs {
 		e.Path = f.path
+		// The YAML library points behind the end of an unfinished file.
+		if e.Line > line {
+			e.Line, e.Column = line, column
+		}
 		if e.Snippet == "" {
 			e.Snippet = snippet(f.data, e.Line, e.Column)
 		}
 	}
-	return errs
+	if more > 0 {
+		last := errs[len(errs)-1]
+		errs = append(errs, &Error{Path: f.path, Line: last.Line, Column: last.Column, Message: fmt.Sprintf("and %d more mistakes from here on", more)})
+	}
+	return errs.Err()
 }
 
 // Errorf makes an error about the value at key, for example "listen.api",

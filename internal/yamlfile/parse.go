@@ -94,19 +94,14 @@ func syntaxError(data []byte, err error) *Error {
 		if i := strings.IndexByte(indent, '\t'); i >= 0 {
 			return &Error{Line: e.Line, Column: i + 1, Message: "a tab indents this line; YAML wants spaces"}
 		}
-	} else if e.Line > 1 {
-		// The library points behind the last line of an unfinished file.
-		e.Line, e.Column = lastLine(data)
 	}
 	return e
 }
 
 // lastLine is the end of the last line that has text on it.
 func lastLine(data []byte) (line, column int) {
-	lines := strings.Split(string(data), "\n")
-	for line = len(lines); line > 1 && strings.TrimSpace(lines[line-1]) == ""; line-- {
-	}
-	return line, utf8.RuneCountInString(strings.TrimRight(lines[line-1], "\r")) + 1
+	text := strings.TrimRight(string(data), " \t\r\n")
+	return strings.Count(text, "\n") + 1, utf8.RuneCountInString(text[strings.LastIndexByte(text, '\n')+1:]) + 1
 }
 
 // bounded refuses trees that are too deep, that contain themselves, or that

@@ -290,3 +290,11 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestManyMistakesStayReadable(t *testing.T) {
+	err := yamlfile.Decode("a.yaml", []byte("tags: a\n"+strings.Repeat("nope: 1\n", 200_000)), &config{})
+	list := yamlfile.List(err)
+	if len(list) != 21 || !strings.Contains(list[20].Message, "199980 more") {
+		t.Errorf("got %d mistakes, the last: %v", len(list), list[len(list)-1])
+	}
+}
