@@ -1,0 +1,157 @@
+package detect
+
+import (
+	"fmt"
+	"time"
+)
+
+// Config is what an operator may set, as it stands in server.yaml. Zero means the default.
+type Config struct {
+	Pulse      time.Duration `yaml:"pulse"`       // default 1s
+	DeadAfter  time.Duration `yaml:"dead_after"`  // default 12s; with one valid plane 5/3 of it
+	HungAfter  time.Duration `yaml:"hung_after"`  // default 120s
+	Leaving    time.Duration `yaml:"leaving"`     // default 5m
+	RebootWait time.Duration `yaml:"reboot_wait"` // default 5m
+	RequestTTL time.Duration `yaml:"request_ttl"` // default 90s
+	// ElectionTimeout is etcd's: Permit never exceeds half of it. Default 4s.
+	ElectionTimeout time.Duration `yaml:"election_timeout"`
+}
+
+// Times are all safety times, derived together by Derive: nobody computes one elsewhere.
+type Times struct {
+	Pulse          time.Duration // between two pulses of an agent
+	Suspect        time.Duration // silence after which a host is suspect
+	InFlight       time.Duration // how late a pulse may still arrive after its sender died
+	DeadTwoPlanes  time.Duration // silence for `dead` and `isolated` with two or more valid planes
+	DeadOnePlane   time.Duration // the same with one
+	AgentDownAfter time.Duration // silence of the agent for `agent-down`
+	HungAfter      time.Duration // silence of agent and nova-compute for `hung`
+	ServiceFresh   time.Duration // how old our last reading of Nova's service record may be to say anything
+	Leaving        time.Duration // how long a goodbye is believed
+	RebootWait     time.Duration // how long a rebooted host may take to become healthy
+
+	ProbeEvery     time.Duration // cadence of probes while a silence is being judged
+	ProbeTimeout   time.Duration // when an unanswered probe becomes AnswerNone
+	SlowProbeEvery time.Duration // cadence for hosts that pulse, and for those judged already
+	WitnessWindow  time.Duration // how close in time a prober's proof of its own reach must be; longest gap in a witnessed silence
+	PowerReadEvery time.Duration // cadence of power readings while suspect
+	OffReadGap     time.Duration // least time between the two readings that make `off`
+	PowerLag       time.Duration // how long a device may go on reading off after a new boot
+
+	ReconnectWave time.Duration // after a takeover, until agents must have come back
+	StormWindow   time.Duration // how long a suspicion counts for the storm interlock
+
+	Permit     time.Duration // how long after its intent was begun a dangerous write may be sent
+	RequestTTL time.Duration // how long an unanswered request may still be on its way
+}
+
+const (
+	worstStall    = 10 * time.Second // a whole host may stall this long (bond failover, storage hiccup) without a verdict
+	novaDownTime  = 60 * time.Second // Nova's own service_down_time
+	novaReport    = 10 * time.Second // Nova's report_interval
+	proxyTimeout  = 60 * time.Second // what proxies before an API usually allow a request
+	handshakeWave = 18 * time.Second // 10,000 mTLS handshakes on two cores; 5,000 were measured at 9 s
+)
+
+// Derive computes every safety time from what the operator set. A value below its floor is refused; the error
+// names the setting, the floor and the reason.
+func Derive(c Config) (Times, error) {
+	// 1. The pulse sets the grain of everything else. Under 200 ms one scheduling hiccup of an agent is a suspicion;
+	//    over 5 s a suspicion comes later than the positive evidence that it is to look for.
+	pulse, err := atLeast("pulse", c.Pulse, time.Second, 200*time.Millisecond,
+		"one scheduling hiccup of an agent would be a suspicion")
+	if err != nil {
+		return Times{}, err
+	}
+	if pulse > 5*time.Second {
+		return Times{}, fmt.Errorf("pulse: %v is above the ceiling of 5s: a suspicion would come too late to be of use", pulse)
+	}
+	t := Times{Pulse: pulse}
+
+	// 2. One lost pulse alone is no suspicion before half a pulse more has passed. What a dead host sent last may
+	//    still be relayed by another server: we allow it the same time.
+	t.Suspect = pulse * 3 / 2
+	t.InFlight = t.Suspect
+	t.AgentDownAfter = 3 * pulse
+
+	// 3. Probes: two a second and one second for an answer, so that a silence of WitnessWindow holds several. The
+	//    window is the one of the witness rule: a host and a control host, both within 2 s, on one plane.
+	t.ProbeEvery = 500 * time.Millisecond
+	t.ProbeTimeout = time.Second
+	t.SlowProbeEvery = 5 * time.Second
+	t.WitnessWindow = 2 * time.Second
+
+	// 4. dead_after must outlast a stall of 10 s that begins just before a pulse was due, and the probe that was
+	//    on its way when it ended. With one valid plane the same network trouble may explain all silence: 5/3 of it
+	//    (20 s for 12 s: at 1,000 hosts with 12 stalls a year, mean 2 s and exponential, e^-10 of 12,000 a year,
+	//    one in two years, and the fence still has to agree).
+	deadFloor := worstStall + pulse + t.ProbeEvery
+	if t.DeadTwoPlanes, err = atLeast("dead_after", c.DeadAfter, max(12*time.Second, deadFloor), deadFloor,
+		"a host may stall for 10s, beginning just before its pulse was due, and must then be heard again"); err != nil {
+		return Times{}, err
+	}
+	t.DeadOnePlane = t.DeadTwoPlanes * 5 / 3
+
+	// 5. hung_after: Nova itself calls nova-compute down after 60 s without a report, and we see a report up to one
+	//    interval late. Never before `dead` could have been seen.
+	t.ServiceFresh = 3 * novaReport
+	hungFloor := max(novaDownTime+novaReport, t.DeadOnePlane)
+	if t.HungAfter, err = atLeast("hung_after", c.HungAfter, max(120*time.Second, hungFloor), hungFloor,
+		"Nova allows nova-compute 60s without a report, and we see one up to 10s late"); err != nil {
+		return Times{}, err
+	}
+
+	// 6. leaving must be longer than the silence that would otherwise be a verdict, or a goodbye means nothing.
+	if t.Leaving, err = atLeast("leaving", c.Leaving, max(5*time.Minute, 2*t.DeadOnePlane), 2*t.DeadOnePlane,
+		"a goodbye must outlast the silence that would be a verdict without it"); err != nil {
+		return Times{}, err
+	}
+	// 7. reboot_wait: nova-compute must start and report, and its next report must have been seen.
+	if t.RebootWait, err = atLeast("reboot_wait", c.RebootWait, 5*time.Minute, 3*novaReport,
+		"nova-compute must have started and reported, and reports come every 10s"); err != nil {
+		return Times{}, err
+	}
+
+	// 8. Power: readings ≥ 1 s apart are two, not one cached twice; at 350 ms the fourth one comes just past 1 s. A
+	//    controller may go on reading off for 30 s and more after a start: twice that.
+	t.PowerReadEvery = 350 * time.Millisecond
+	t.OffReadGap = time.Second
+	t.PowerLag = 60 * time.Second
+
+	// 9. After a takeover all agents may come back at once, and then each must have been heard once more.
+	t.ReconnectWave = handshakeWave + 2*pulse
+	t.StormWindow = 60 * time.Second
+
+	// 10. The permit: a deposed leader's last write must be out before another can lead, hence at most half an
+	//     election timeout, and never more than 2 s.
+	election, err := atLeast("election_timeout", c.ElectionTimeout, 4*time.Second, time.Second,
+		"half of it is the permit, and a power command needs that long to be sent")
+	if err != nil {
+		return Times{}, err
+	}
+	t.Permit = min(2*time.Second, election/2)
+
+	// 11. request_ttl: an unanswered request may sit in a proxy for its whole timeout, having left at the permit's end.
+	ttlFloor := proxyTimeout + t.Permit
+	t.RequestTTL, err = atLeast("request_ttl", c.RequestTTL, 90*time.Second, ttlFloor,
+		"a proxy may hold a request for 60s and still pass it on")
+	return t, err
+}
+
+// atLeast returns the configured value, or the default for zero, or an error with the floor and why it is there.
+func atLeast(name string, set, byDefault, floor time.Duration, why string) (time.Duration, error) {
+	switch {
+	case set == 0:
+		return byDefault, nil
+	case set < floor:
+		return 0, fmt.Errorf("%s: %v is below the floor of %v: %s", name, set, floor, why)
+	}
+	return set, nil
+}
+
+// witnessSpan is how long valid witnesses must have heard nothing, without a gap, for a silence of deadAfter to be
+// theirs too: the silence itself, less the time until the suspicion sent them and their first answer was due.
+// Without it the first probe after an outage of our own network would complete a silence that nobody watched.
+func (t *Times) witnessSpan(deadAfter time.Duration) time.Duration {
+	return deadAfter - t.Suspect - t.WitnessWindow
+}
