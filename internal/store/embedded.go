@@ -1,0 +1,248 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+)
+
+// Embedded is a Store on an etcd member inside this process.
+type Embedded struct {
+	o     Options
+	dir   *dataDir
+	etcd  *embed.Etcd
+	srv   *etcdserver.EtcdServer
+	cli   *clientv3.Client // in-process: has no deadlines of its own
+	probe *http.Client     // asks the other servers whether they are there
+
+	leads     announcer
+	reclaim   chan struct{} // somebody else wrote the epoch although we lead
+	resigning atomic.Bool
+	closing   atomic.Bool
+	failed    chan error // one error, when etcd can't go on
+	failure   atomic.Pointer[error]
+
+	life  context.Context // ends with Close
+	end   context.CancelFunc
+	tasks sync.WaitGroup
+	close func() error
+}
+
+var _ Store = (*Embedded)(nil)
+
+// OpenEmbedded starts this server's etcd member and takes part in elections. It
+// doesn't wait for a quorum: until there is one, Lead and Status say so and calls
+// end with ErrNoQuorum. It fails, in Options.StartTimeout at most, if the options
+// make no sense, the data directory is another server's or in use, the address is
+// taken, or the others know a living server of this name already.
+func OpenEmbedded(o Options) (*Embedded, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("cannot open store: %w", err)
+	}
+	s := &Embedded{o: o, reclaim: make(chan struct{}, 1), failed: make(chan error, 1)}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.close = sync.OnceValue(s.shutdown)
+	if s.dir, err = openDataDir(o); err != nil {
+		return nil, fmt.Errorf("cannot open store: %w", err)
+	}
+	if err := s.start(); err != nil {
+		return nil, fmt.Errorf("cannot open store: %w", s.startProblem(err))
+	}
+	s.cli = v3client.New(s.srv)
+	s.probe = &http.Client{Timeout: probeTimeout}
+	if tls := s.peerTLS(); !tls.Empty() {
+		rt, err := transport.NewTransport(tls, probeTimeout)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot open store: %w", err), s.Close())
+		}
+		s.probe.Transport = rt
+	} else {
+		s.probe.Transport = &http.Transport{}
+	}
+	s.tasks.Go(s.followRaft)
+	return s, nil
+}
+
+// start starts etcd, in time or not at all. etcd opens files and waits for their
+// locks without a deadline, so a start that is late is undone when it is through.
+func (s *Embedded) start() error {
+	cfg := s.config()
+	type started struct {
+		etcd *embed.Etcd
+		err  error
+	}
+	done := make(chan started, 1)
+	go func() {
+		r := started{err: errors.New("etcd gave up")} // stays if the log's fatal hook ends this goroutine
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("etcd gave up: %v", p)
+			}
+			if err := s.failure.Load(); err != nil {
+				r.err = *err
+			}
+			done <- r
+		}()
+		r.etcd, r.err = embed.StartEtcd(cfg)
+	}()
+	timeout := time.NewTimer(s.o.StartTimeout)
+	defer timeout.Stop()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			s.dir.release()
+			return r.err
+		}
+		s.etcd, s.srv = r.etcd, r.etcd.Server
+		return nil
+	case <-timeout.C:
+		go func() {
+			if r := <-done; r.err == nil {
+				r.etcd.Close()
+			}
+			s.dir.release()
+		}()
+		return fmt.Errorf("etcd hasn't started within %v: is the disk of %s stuck?", s.o.StartTimeout, s.o.DataDir)
+	}
+}
+
+func (s *Embedded) config() *embed.Config {
+	cfg := embed.NewConfig()
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newEtcdLog(s.o.Logger, &s.closing, s.etcdFatal))
+	cfg.Name = s.o.Name
+	cfg.Dir = s.dir.etcd()
+	cfg.InitialClusterToken = s.o.ClusterToken
+	cfg.PeerTLSInfo = s.peerTLS()
+	scheme := "http"
+	if !cfg.PeerTLSInfo.Empty() {
+		scheme = "https"
+	}
+	var initial []string
+	for name, addr := range s.o.Initial {
+		initial = append(initial, name+"="+scheme+"://"+addr)
+	}
+	cfg.InitialCluster = strings.Join(initial, ",")
+	cfg.AdvertisePeerUrls = []url.URL{{Scheme: scheme, Host: s.o.Initial[s.o.Name]}}
+	cfg.ListenPeerUrls = nil
+	if len(s.o.Initial) > 1 {
+		cfg.ListenPeerUrls = []url.URL{{Scheme: scheme, Host: s.o.ListenCluster}}
+	}
+	// No client port. An address must be advertised all the same: etcd takes a
+	// server that advertises none for one that never ran, and would let a second
+	// one of the same name, or one with a lost disk, in under its identity.
+	cfg.ListenClientUrls, cfg.ListenClientHttpUrls = nil, nil
+	cfg.AdvertiseClientUrls = []url.URL{{Scheme: "unix", Host: "in-process"}}
+	cfg.TickMs = uint(s.o.Heartbeat.Milliseconds())
+	cfg.ElectionMs = uint(s.o.ElectionTimeout.Milliseconds())
+	cfg.MaxTxnOps = MaxOps
+	cfg.MaxRequestBytes = 2 * MaxBytes // keys' prefixes and protobuf come on top
+	cfg.AutoCompactionMode = embed.CompactorModePeriodic
+	cfg.AutoCompactionRetention = s.o.Compaction.String()
+	cfg.QuotaBackendBytes = s.o.QuotaBytes
+	return cfg
+}
+
+func (s *Embedded) peerTLS() transport.TLSInfo {
+	if s.o.TLS.CertFile == "" || len(s.o.Initial) == 1 {
+		return transport.TLSInfo{}
+	}
+	return transport.TLSInfo{
+		CertFile:         s.o.TLS.CertFile,
+		KeyFile:          s.o.TLS.KeyFile,
+		TrustedCAFile:    s.o.TLS.CAFile,
+		ClientCertAuth:   true,
+		AllowedHostnames: s.o.TLS.AllowedNames,
+		// The name is what is trusted. Comparing a caller's IP with its certificate
+		// would ask the DNS in the middle of a failover, and break behind NAT.
+		SkipClientSANVerify: true,
+	}
+}
+
+// startProblem adds what an operator can do about it.
+func (s *Embedded) startProblem(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("cluster address %s is taken by another program: %w", s.o.ListenCluster, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("cluster address %s isn't one of this machine: %w", s.o.ListenCluster, err)
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("the disk of data directory %s is full: %w", s.o.DataDir, err)
+	// etcd has no type for this one.
+	case strings.Contains(err.Error(), "has already been bootstrapped"):
+		return fmt.Errorf("the other servers know a server %q with data, and this one has none in %s: do two servers have this name, or was its disk lost? (%w)", s.o.Name, s.o.DataDir, err)
+	}
+	return err
+}
+
+// etcdFatal is called when etcd would end the process.
+func (s *Embedded) etcdFatal(message string, fields map[string]any) {
+	cause := fmt.Sprint(fields["error"])
+	err := fmt.Errorf("etcd can't go on with %s: %s: %s", s.o.DataDir, message, cause)
+	if strings.Contains(cause, syscall.ENOSPC.Error()) {
+		err = fmt.Errorf("the disk of data directory %s is full: %s: %w", s.o.DataDir, message, syscall.ENOSPC)
+	}
+	s.fail(err)
+}
+
+// fail ends this server's leadership and permits for good; the first error counts.
+func (s *Embedded) fail(err error) {
+	if s.closing.Load() || !s.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	s.o.Logger.Error("store has failed", "error", err)
+	s.leads.announce(Leadership{})
+	s.failed <- err
+}
+
+// Failed gives one error when this member can't go on (disk full or broken, removed
+// from the cluster). The process should end: Close may not come back in time then.
+func (s *Embedded) Failed() <-chan error { return s.failed }
+
+// Name is this server's name.
+func (s *Embedded) Name() string { return s.o.Name }
+
+// Close implements Store. If etcd hangs on a stuck disk it gives up after
+// Options.CloseTimeout with an error; the process should then exit at once, the
+// data directory stays locked until it does.
+func (s *Embedded) Close() error { return s.close() }
+
+func (s *Embedded) shutdown() error {
+	s.closing.Store(true)
+	s.leads.close()
+	s.end()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.tasks.Wait()
+		if s.cli != nil {
+			s.cli.Close() // always "context canceled"
+		}
+		s.etcd.Close()
+		if s.probe != nil {
+			s.probe.CloseIdleConnections()
+		}
+		s.dir.release()
+	}()
+	timeout := time.NewTimer(s.o.CloseTimeout)
+	defer timeout.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-timeout.C:
+		return fmt.Errorf("cannot close store: etcd hasn't stopped within %v; is the disk of %s stuck?", s.o.CloseTimeout, s.o.DataDir)
+	}
+}

@@ -1,0 +1,158 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+)
+
+const (
+	// probeTimeout is how long another server may take to say that it is there.
+	probeTimeout = time.Second
+	// quorumTimeout is how long a read through the quorum may take before Status
+	// calls it gone.
+	quorumTimeout = 2 * time.Second
+)
+
+// Status implements Store.
+func (s *Embedded) Status(ctx context.Context) Status {
+	st := Status{QuotaBytes: s.o.QuotaBytes}
+	if err := s.usable(); err != nil {
+		st.QuorumReason = err.Error()
+		return st
+	}
+	ctx, cancel := context.WithTimeout(ctx, quorumTimeout)
+	defer cancel()
+	var asked sync.WaitGroup
+	asked.Go(func() { st.Members = s.members(ctx) })
+	read, err := s.read(ctx, root+epochKey)
+	asked.Wait()
+
+	st.Leader = s.nameOf(s.srv.Leader())
+	for i := range st.Members {
+		st.Members[i].Leader = st.Members[i].Name == st.Leader
+	}
+	st.Quorum = err == nil
+	if err != nil {
+		st.QuorumReason = quorumReason(st.Members, err)
+	} else if len(read.Kvs) > 0 {
+		st.Epoch = Epoch(read.Kvs[0].ModRevision)
+	}
+	st.DBBytes, st.DBInUseBytes = s.srv.Backend().Size(), s.srv.Backend().SizeInUse()
+	for _, a := range s.srv.Alarms() {
+		st.Alarms = append(st.Alarms, s.alarm(a))
+	}
+	return st
+}
+
+// quorumReason says who is missing.
+func quorumReason(members []Member, err error) string {
+	var missing []string
+	for _, m := range members {
+		if !m.Healthy {
+			missing = append(missing, m.Name+" "+m.Problem)
+		}
+	}
+	if len(missing) == 0 {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d of %d servers answer: %s (%v)", len(members)-len(missing), len(members), strings.Join(missing, "; "), err)
+}
+
+func (s *Embedded) alarm(a *etcdserverpb.AlarmMember) string {
+	who := s.nameOf(types.ID(a.MemberID))
+	switch a.Alarm {
+	case etcdserverpb.AlarmType_NOSPACE:
+		return fmt.Sprintf("NOSPACE: the database of %s has reached its quota of %d bytes, nothing can be written: shorten the history kept and reclaim space", who, s.o.QuotaBytes)
+	case etcdserverpb.AlarmType_CORRUPT:
+		return fmt.Sprintf("CORRUPT: the database of %s differs from the others': stop that server and replace it", who)
+	}
+	return fmt.Sprintf("%s on %s", a.Alarm, who)
+}
+
+// members asks all servers at once whether they are there.
+func (s *Embedded) members(ctx context.Context) []Member {
+	var out []Member
+	var asked sync.WaitGroup
+	known := s.srv.Cluster().Members()
+	out = make([]Member, len(known))
+	for i, m := range known {
+		out[i] = Member{Name: s.nameOf(m.ID), Healthy: true}
+		if len(s.o.Initial) > 1 && len(m.PeerURLs) > 0 {
+			out[i].Address = hostPort(m.PeerURLs[0])
+		}
+		if m.ID == s.srv.MemberID() || len(m.PeerURLs) == 0 {
+			continue
+		}
+		asked.Go(func() {
+			if err := s.ask(ctx, m.PeerURLs[0]); err != nil {
+				out[i].Healthy, out[i].Problem = false, err.Error()
+			}
+		})
+	}
+	asked.Wait()
+	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// ask is nil if a member of our cluster answers at this address.
+func (s *Embedded) ask(ctx context.Context, peer string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, peer+"/members", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := s.probe.Do(req)
+	if err != nil {
+		return fmt.Errorf("doesn't answer: %w", err)
+	}
+	defer resp.Body.Close()
+	if id := resp.Header.Get("X-Etcd-Cluster-ID"); id != s.srv.Cluster().ID().String() {
+		return fmt.Errorf("belongs to another cluster (%s)", id)
+	}
+	return nil
+}
+
+// nameOf is a server's name; one that has never run is known by its address only.
+func (s *Embedded) nameOf(id types.ID) string {
+	m := s.srv.Cluster().Member(id)
+	if m == nil {
+		return ""
+	}
+	if m.Name != "" {
+		return m.Name
+	}
+	for _, u := range m.PeerURLs {
+		for name, addr := range s.o.Initial {
+			if hostPort(u) == addr {
+				return name
+			}
+		}
+	}
+	return id.String()
+}
+
+func (s *Embedded) idOf(name string) types.ID {
+	for _, m := range s.srv.Cluster().Members() {
+		if s.nameOf(m.ID) == name {
+			return m.ID
+		}
+	}
+	return types.ID(0)
+}
+
+func hostPort(peerURL string) string {
+	u, err := url.Parse(peerURL)
+	if err != nil {
+		return peerURL
+	}
+	return u.Host
+}
