@@ -53,6 +53,11 @@ func (c *checker) rule(at string, raw fileRule) rule {
 		c.fail(at, "a rule needs a name; the name is what operators read at night")
 	}
 	if raw.Match != nil {
+		for key, given := range map[string]map[string]values{"flavor_extra": raw.Match.FlavorExtra, "image_property": raw.Match.ImageProperty, "metadata": raw.Match.Metadata} {
+			if given != nil && len(given) == 0 {
+				c.fail(at+".match."+key, "%s is empty; give a key and its value, or remove it", key)
+			}
+		}
 		if r.match = raw.Match.conditions(); len(r.match) == 0 {
 			c.fail(at+".match", "match is empty; leave it out for a rule that matches everyone")
 		}
