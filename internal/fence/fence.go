@@ -37,12 +37,26 @@ const (
 // wrapped, together with ErrNotSent.
 type Permit func() error
 
+// Ask asks for the permit and wraps its refusal as drivers return it. No permit
+// at all is a refusal too.
+func (p Permit) Ask() error {
+	if p == nil {
+		return fmt.Errorf("%w: %w", ErrNotSent, ErrNoPermit)
+	}
+	if err := p(); err != nil {
+		return fmt.Errorf("%w: %w: %w", ErrNotSent, ErrNoPermit, err)
+	}
+	return nil
+}
+
 // Errors that callers may branch on.
 var (
 	// ErrNotSent is wrapped by the error of Off and On when the command
 	// certainly did not leave: no connection, no login, no permit. Any other
 	// error of Off leaves it open whether the device acts on the command.
 	ErrNotSent = errors.New("command not sent")
+	// ErrNoPermit says that the permit was refused; it comes with ErrNotSent.
+	ErrNoPermit = errors.New("no permit")
 	// ErrNoIdentity says that a device can't know which machine it powers (a
 	// PDU, a switch of outlets). Such a device is bound by the operator's word.
 	ErrNoIdentity = errors.New("the device does not know which machine it powers")

@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"time"
@@ -80,4 +81,33 @@ func Found(err error) Finding {
 	default:
 		return Finding{Grade: GradeFailed, Words: err.Error()}
 	}
+}
+
+// Examine is the check of a driver whose login is a step of its own: log in,
+// then read identity and power.
+func Examine(ctx context.Context, dev Device, login func(context.Context) error) Health {
+	h := Health{Device: dev.ID(), At: time.Now(), State: StateUnknown}
+	err := login(ctx)
+	switch {
+	case err == nil:
+		h.Reach, h.Login, h.Privilege = Found(nil), Found(nil), Found(nil)
+	case errors.Is(err, ErrPrivilege):
+		h.Reach, h.Login, h.Privilege = Found(nil), Found(nil), Found(err)
+		return h
+	case errors.Is(err, ErrLogin):
+		h.Reach, h.Login = Found(nil), Found(err)
+		return h
+	default:
+		h.Reach = Found(err)
+		return h
+	}
+	id, err := dev.Identity(ctx)
+	if h.Identity = Found(err); err == nil {
+		h.Found = id
+	}
+	state, err := dev.Power(ctx)
+	if h.Power = Found(err); err == nil {
+		h.State = state
+	}
+	return h
 }

@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,8 +66,8 @@ func (s Spec) validateAgent() (errs []error) {
 			errs = append(errs, wrong("agent", "%s is refused: %s", s.Agent, why))
 		}
 	}
-	for name, value := range s.Options {
-		errs = append(errs, s.validateOption(name, value))
+	for _, name := range slices.Sorted(maps.Keys(s.Options)) {
+		errs = append(errs, s.validateOption(name, s.Options[name]))
 	}
 	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
