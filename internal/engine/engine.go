@@ -1,0 +1,294 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/policy"
+)
+
+// Config holds the engine's times and limits. All come from one derivation (detect.Derive) and the policy's hosts section.
+type Config struct {
+	Server       string        // this server's name, for the story
+	Epoch        int64         // the leader's epoch: part of every action's ID
+	User         string        // the cloud user we act as; evacuations by any other user are somebody else's
+	Pulse        time.Duration // a first verdict waits one pulse for stragglers
+	RequestTTL   time.Duration // how long an unanswered request may still be delivered
+	Permit       time.Duration // how long a committed intent may be sent
+	OffTimeout   time.Duration // of one fence level
+	PerTarget    int           // evacuations at once to one destination
+	InAll        int           // evacuations at once
+	StaysStopped bool          // Nova keeps an evacuated stopped VM stopped (microversion 2.95)
+	Takeover     time.Time     // when this server became leader
+}
+
+// Defaults fills what is zero.
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Pulse, time.Second)
+	def(&c.RequestTTL, 90*time.Second)
+	def(&c.Permit, 2*time.Second)
+	def(&c.OffTimeout, 60*time.Second)
+	if c.PerTarget == 0 {
+		c.PerTarget = 4
+	}
+	if c.InAll == 0 {
+		c.InAll = 16
+	}
+	return c
+}
+
+// Switches are the operator's durable yes and no to all action.
+type Switches struct {
+	Armed  bool      `json:"armed"`
+	Shadow bool      `json:"shadow"`
+	Reason string    `json:"reason,omitempty"`
+	By     string    `json:"by,omitempty"`
+	At     time.Time `json:"at,omitzero"`
+}
+
+// Engine holds all state of incidents. It is not safe for concurrent use: one loop owns it.
+type Engine struct {
+	cfg       Config
+	policy    *policy.Policy
+	switches  Switches
+	zones     map[string]Maintenance
+	hosts     map[string]*host
+	incidents map[string]*Incident
+	vms       map[string]map[string]*Recovery // incident → VM → recovery
+	quorum    QuorumChanged
+	fences    []time.Time // of the last minute, for the rate
+	storm     time.Time   // when the storm interlock last held
+
+	now      time.Time
+	out      Effects
+	serial   int
+	inflight map[string]*Action // what is under way, by key
+	byID     map[string]string  // action → key
+	dirty    map[string]bool    // keys of records to write
+	paused   time.Time          // Nova didn't take a request: nothing new until a read succeeds
+	polled   map[string]time.Time
+}
+
+// New makes an engine with nothing in it. Load brings the records of an earlier leader.
+func New(cfg Config, p *policy.Policy) *Engine {
+	return &Engine{
+		cfg: cfg.withDefaults(), policy: p, switches: Switches{Armed: true},
+		zones: map[string]Maintenance{}, hosts: map[string]*host{}, incidents: map[string]*Incident{},
+		vms: map[string]map[string]*Recovery{}, inflight: map[string]*Action{}, byID: map[string]string{},
+		dirty: map[string]bool{}, polled: map[string]time.Time{},
+	}
+}
+
+// Step takes one event in and returns what must follow. now must never go back.
+func (e *Engine) Step(now time.Time, ev Event) Effects {
+	if now.After(e.now) {
+		e.now = now
+	}
+	e.out = Effects{}
+	e.take(ev)
+	e.expire()
+	for _, in := range e.open() {
+		e.advance(in)
+	}
+	e.gates()
+	e.flush()
+	return e.out
+}
+
+func (e *Engine) take(ev Event) {
+	switch ev := ev.(type) {
+	case HostSeen:
+		e.hostSeen(ev.Host)
+	case HostForgotten:
+		e.hostForgotten(ev.Host)
+	case InventoryRead:
+		e.host(ev.Host).vms = ev.VMs
+	case Assessed:
+		e.assessed(ev)
+	case AgentReported:
+		e.agentReported(ev)
+	case GateAsked:
+		e.host(ev.Host).asked = ev.Boot
+	case ServiceRead:
+		e.serviceRead(ev)
+	case FenceDone:
+		e.fenceDone(ev)
+	case PowerRead:
+		e.powerRead(ev)
+	case Listed:
+		e.listed(ev)
+	case Answered:
+		e.answered(ev)
+	case Inspected:
+		e.inspected(ev)
+	case Tracked:
+		e.tracked(ev)
+	case Looked:
+		e.looked(ev)
+	case PolicyChanged:
+		e.policy = ev.Policy
+	case QuorumChanged:
+		e.quorum = ev
+	case Asked:
+		e.asked(ev)
+	case Tick:
+	}
+}
+
+// advance asks what should be happening to an incident now. It is level-triggered: it can be asked at any time, any
+// number of times, also first thing after a takeover.
+func (e *Engine) advance(in *Incident) {
+	switch in.Phase {
+	case PhaseAlert:
+	case PhaseOpen:
+		e.admit(in)
+	case PhaseFencing:
+		e.fence(in)
+	case PhaseTakingOut:
+		e.takeOut(in)
+	case PhaseResurrecting:
+		e.resurrect(in)
+	case PhaseInPlace:
+		e.inPlace(in)
+	case PhaseRecovered:
+		e.bringBack(in)
+	case PhaseClosed:
+	}
+}
+
+func (e *Engine) host(name string) *host {
+	h, ok := e.hosts[name]
+	if !ok {
+		h = &host{facts: HostFacts{Name: name}}
+		e.hosts[name] = h
+	}
+	return h
+}
+
+// open returns the incidents that aren't closed, oldest first, so that a step's order is always the same.
+func (e *Engine) open() []*Incident {
+	var open []*Incident
+	for _, in := range e.incidents {
+		if !in.closed() {
+			open = append(open, in)
+		}
+	}
+	sort.Slice(open, func(i, j int) bool {
+		if !open[i].Stages.Verdict.Equal(open[j].Stages.Verdict) {
+			return open[i].Stages.Verdict.Before(open[j].Stages.Verdict)
+		}
+		return open[i].ID < open[j].ID
+	})
+	return open
+}
+
+func (e *Engine) incidentOf(host string) *Incident {
+	for _, in := range e.open() {
+		if in.Host == host {
+			return in
+		}
+	}
+	return nil
+}
+
+// recoveries returns an incident's VMs in the order of its queue.
+func (e *Engine) recoveries(in *Incident) []*Recovery {
+	out := make([]*Recovery, 0, len(e.vms[in.ID]))
+	for _, r := range e.vms[in.ID] {
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b *Recovery) int {
+		if a.Order != b.Order {
+			return a.Order - b.Order
+		}
+		if a.VM.ID < b.VM.ID {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// do begins an action unless the same one is under way, and returns it (nil if it is).
+func (e *Engine) do(key string, a Action) *Action {
+	if _, busy := e.inflight[key]; busy {
+		return nil
+	}
+	e.serial++
+	a.ID = fmt.Sprintf("%d.%d", e.cfg.Epoch, e.serial)
+	limit := deadlines[a.Do]
+	if a.Do == Fence {
+		limit = 2*e.cfg.OffTimeout + 30*time.Second
+	}
+	a.Deadline = e.now.Add(limit)
+	e.inflight[key], e.byID[a.ID] = &a, key
+	e.out.Actions = append(e.out.Actions, a)
+	return &a
+}
+
+// answeredBy closes the action an answer names and returns it; nil when it is not (or no longer) ours.
+func (e *Engine) answeredBy(id string) *Action {
+	key, ok := e.byID[id]
+	if !ok {
+		return nil
+	}
+	a := e.inflight[key]
+	delete(e.byID, id)
+	delete(e.inflight, key)
+	return a
+}
+
+func (e *Engine) busy(key string) bool { _, ok := e.inflight[key]; return ok }
+
+// expire treats an action without an answer past its deadline as unanswered: the shell failed, the world may not have.
+func (e *Engine) expire() {
+	var late []string
+	for key, a := range e.inflight {
+		if e.now.After(a.Deadline) {
+			late = append(late, key)
+		}
+	}
+	sort.Strings(late)
+	for _, key := range late {
+		a := e.inflight[key]
+		e.note(Warning, a.Host, a.Incident, a.VM, "no answer to "+string(a.Do)+" within its deadline")
+		switch a.Do {
+		case Fence:
+			e.fenceDone(FenceDone{Action: a.ID, Sent: true, Err: "no answer within the deadline"})
+		case ListServers:
+			e.listed(Listed{Action: a.ID, Err: "no answer within the deadline"})
+		case Evacuate, ResetState, TakeOut, Pause, Start, HardReboot, PowerOn, PutBack:
+			e.answered(Answered{Action: a.ID, Answer: Unanswered, Text: "no answer within the deadline"})
+		default:
+			e.answeredBy(a.ID)
+		}
+	}
+}
+
+// every reports whether a thing that repeats is due, and starts its next period.
+func (e *Engine) every(key string, period time.Duration) bool {
+	if last, ok := e.polled[key]; ok && e.now.Sub(last) < period {
+		return false
+	}
+	e.polled[key] = e.now
+	return true
+}
+
+func (e *Engine) newID(host string) string {
+	for n := 0; ; n++ {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %d", host, e.now.UnixNano(), e.cfg.Epoch, n))
+		id := hex.EncodeToString(sum[:3])
+		if _, taken := e.incidents[id]; !taken {
+			return id
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+)
+
+// final migration statuses of Nova: such a record moves nothing any more.
+var finalStatuses = []string{"done", "completed", "failed", "error", "cancelled", "confirmed", "reverted", "finished"}
+
+func (m Migration) final() bool {
+	// A resize that reads "finished" waits for its confirmation: the guest has moved, nothing moves any more, but the VM's
+	// status (VERIFY_RESIZE) holds it in classify.
+	return slices.Contains(finalStatuses, m.Status)
+}
+
+// entangled returns why a VM that was moving when its host died must not be touched yet, "" if it may. The other end
+// must be settled first: that host has a proof too, or its agent says, after our proof, that no QEMU has this uuid.
+func (e *Engine) entangled(in *Incident, vm VM, migrations []Migration) string {
+	for _, m := range migrations {
+		if m.VM != vm.ID || m.final() || m.Type == "evacuation" && m.Source == in.Host {
+			continue
+		}
+		other := m.Dest
+		if other == in.Host {
+			other = m.Source
+		}
+		if other == in.Host || other == "" {
+			continue
+		}
+		if o := e.incidentOf(other); o != nil && o.Proof != nil && o.Proof.Kind != "reboot" {
+			continue
+		}
+		runs, known := e.host(other).runs(e.now, vm.ID, in.Stages.Proof)
+		switch {
+		case known && runs:
+			return fmt.Sprintf("runs on %s, Nova says %s (a %s was under way)", other, in.Host, m.Type)
+		case !known:
+			return fmt.Sprintf("a %s between %s and %s was under way, and no agent of %s says whether it runs there", m.Type, m.Source, m.Dest, other)
+		}
+	}
+	return ""
+}
+
+// arrivals are VMs that were on their way to the dead host and that Nova still counts on their source. They belong to
+// this incident too: one that had switched over already died here.
+func (e *Engine) arrivals(in *Incident, ev Listed) {
+	for _, m := range ev.Migrations {
+		if m.Dest != in.Host || m.Source == in.Host || m.final() || m.Type == "evacuation" || e.vms[in.ID][m.VM] != nil {
+			continue
+		}
+		r := &Recovery{Incident: in.ID, VM: VM{ID: m.VM, Name: e.nameOf(m.VM), Host: m.Source}}
+		e.vms[in.ID][m.VM] = r
+		e.setState(r, Held, fmt.Sprintf("was moving from %s to %s by %s; waiting for %s's agent to say whether it runs there", m.Source, in.Host, m.Type, m.Source))
+	}
+}
+
+// settleArrivals asks the source's agent about VMs that were on their way to the dead host.
+func (e *Engine) settleArrivals(in *Incident) {
+	for _, r := range e.recoveries(in) {
+		if r.VM.Host == in.Host || r.State != Held {
+			continue
+		}
+		runs, known := e.host(r.VM.Host).runs(e.now, r.VM.ID, in.Stages.Proof)
+		switch {
+		case known && runs:
+			e.setState(r, Skipped, "still runs on "+r.VM.Host)
+		case known:
+			e.setState(r, Held, fmt.Sprintf("had moved to %s before it died, Nova says %s: openstack server set --state error, then openstack server rebuild, or reboot it hard on %s",
+				in.Host, r.VM.Host, r.VM.Host))
+		}
+	}
+}
+
+func (e *Engine) nameOf(vm string) string {
+	for _, h := range e.hosts {
+		for _, v := range h.vms {
+			if v.ID == vm {
+				return v.Name
+			}
+		}
+	}
+	return vm
+}

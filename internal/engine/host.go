@@ -1,0 +1,87 @@
+package engine
+
+import (
+	"slices"
+	"time"
+)
+
+// Service is a host's nova-compute service as Nova shows it.
+type Service struct {
+	ID             string `json:"id"`
+	Up             bool   `json:"up"`
+	Disabled       bool   `json:"disabled"`
+	DisabledReason string `json:"disabled_reason,omitempty"`
+	ForcedDown     bool   `json:"forced_down"`
+	Fresh          bool   `json:"fresh"` // its updated_at changed within the last 30 s of our own clock: it runs, whatever "state" says
+}
+
+// HostFacts is what is known of a host from outside and changes slowly.
+type HostFacts struct {
+	Name        string            `json:"name"`
+	Zone        string            `json:"zone"`
+	Aggregates  []string          `json:"aggregates,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Service     Service           `json:"service"`
+	Hypervisor  string            `json:"hypervisor"`            // QEMU, KVM, fake …
+	Unprotected string            `json:"unprotected,omitempty"` // why it is not protected, "" if it is
+	Levels      []string          `json:"levels,omitempty"`      // its fence levels, in words
+	FreeMB      int               `json:"free_mb"`
+	FreeVCPUs   int               `json:"free_vcpus"`
+	Running     int               `json:"running"` // VMs on it, for spreading
+}
+
+// AgentReport is an agent's own view of its host.
+type AgentReport struct {
+	At         time.Time `json:"at"` // when it arrived here
+	Boot       string    `json:"boot"`
+	Guests     []string  `json:"guests"`      // uuids of the QEMU processes it sees
+	GuestsSeen bool      `json:"guests_seen"` // whether it could look at all
+	Stores     []string  `json:"stores"`      // identities of its instances stores
+	GateClosed bool      `json:"gate_closed"`
+}
+
+// Maintenance is an operator's word that a host or zone is to be left alone.
+type Maintenance struct {
+	Reason string    `json:"reason"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+}
+
+// host is all the engine holds about one host.
+type host struct {
+	facts       HostFacts
+	report      AgentReport
+	now         Assessed
+	lived       bool      // was up at least once
+	troubled    time.Time // the last moment it was suspect or worse, for the storm count
+	cleared     time.Time // when its proof was recorded: it is no longer an unknown
+	verdicts    []time.Time
+	vms         []VM   // the inventory before a failure
+	asked       string // boot whose gate waits for an answer
+	sent        Gate   // the last gate order
+	maintenance *Maintenance
+}
+
+func (h *host) alive() bool { return h.now.Verdict == Up || h.now.Verdict == Rebooted }
+
+// steady reports whether the host may take VMs: it lives without doubt, its service works and nobody wants it left alone.
+func (h *host) steady() bool {
+	s := h.facts.Service
+	return h.alive() && !h.now.Suspect && h.maintenance == nil && s.Up && !s.Disabled && !s.ForcedDown
+}
+
+// sees reports whether the host's agent said, within the last minute, that it sees the given store.
+func (h *host) sees(now time.Time, store string) bool {
+	return store != "" && now.Sub(h.report.At) <= time.Minute && slices.Contains(h.report.Stores, store)
+}
+
+// runs answers whether the host's agent sees a QEMU process of the VM. known is false when no fresh report says.
+func (h *host) runs(now time.Time, vm string, since time.Time) (runs, known bool) {
+	if !h.report.GuestsSeen || h.report.At.Before(since) || now.Sub(h.report.At) > 15*time.Second {
+		return false, false
+	}
+	return slices.Contains(h.report.Guests, vm), true
+}
+
+// blind reports whether no agent can ever see this host's guests: the fake driver has none.
+func (h *host) blind() bool { return !h.report.GuestsSeen || h.facts.Hypervisor == "fake" }

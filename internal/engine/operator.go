@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"fmt"
+)
+
+// asked carries out an operator's request, or says why not. Every one is answered in the same step.
+func (e *Engine) asked(ev Asked) {
+	text, err := e.obey(ev)
+	if err != nil {
+		e.out.Replies = append(e.out.Replies, Reply{Asked: ev.ID, Text: err.Error()})
+		return
+	}
+	e.note(Info, ev.Host, ev.Incident, ev.VM, fmt.Sprintf("%s: %s", ev.By, text))
+	e.out.Replies = append(e.out.Replies, Reply{Asked: ev.ID, OK: true, Text: text})
+}
+
+func (e *Engine) obey(ev Asked) (string, error) {
+	switch ev.Verb {
+	case Arm, Disarm, ShadowOn, ShadowOff:
+		return e.switchTo(ev)
+	case MaintenanceOn, MaintenanceOff:
+		return e.maintain(ev)
+	case ConfirmDown:
+		return e.confirmDown(ev)
+	case FenceHost:
+		return e.fenceByHand(ev)
+	case ReadmitHost:
+		return e.readmitByHand(ev)
+	case RetryIncident:
+		return e.retry(ev)
+	case AbortIncident:
+		return e.abort(ev)
+	default:
+		return "", fmt.Errorf("there is no request %q", ev.Verb)
+	}
+}
+
+func (e *Engine) switchTo(ev Asked) (string, error) {
+	if ev.Verb == Disarm && ev.Reason == "" {
+		return "", fmt.Errorf("disarming needs a reason (--reason): whoever finds it disarmed must know why")
+	}
+	s := &e.switches
+	switch ev.Verb {
+	case Arm:
+		s.Armed = true
+	case Disarm:
+		s.Armed = false
+	case ShadowOn:
+		s.Shadow = true
+	case ShadowOff:
+		s.Shadow = false
+	}
+	s.By, s.At, s.Reason = ev.By, e.now, ev.Reason
+	e.dirty["switches/armed"] = true
+	switch {
+	case !s.Armed:
+		return "disarmed: nothing new is sent; what Nova accepted is tracked to its end", nil
+	case s.Shadow:
+		return "armed, in shadow mode: everything is decided and recorded, nothing is done", nil
+	default:
+		return "armed", nil
+	}
+}
+
+func (e *Engine) maintain(ev Asked) (string, error) {
+	on := ev.Verb == MaintenanceOn
+	if on && ev.Reason == "" {
+		return "", fmt.Errorf("maintenance needs a reason (--reason)")
+	}
+	m := Maintenance{Reason: ev.Reason, By: ev.By, At: e.now}
+	if ev.Zone != "" {
+		if on {
+			e.zones[ev.Zone] = m
+		} else {
+			delete(e.zones, ev.Zone)
+		}
+		e.dirty["switches/maintenance"] = true
+		return fmt.Sprintf("zone %s: maintenance %s", ev.Zone, onOff(on)), nil
+	}
+	h, ok := e.hosts[ev.Host]
+	if !ok {
+		return "", unknownHost(ev.Host)
+	}
+	h.maintenance = nil
+	if on {
+		h.maintenance = &m
+	}
+	e.touchHost(ev.Host)
+	return fmt.Sprintf("%s: maintenance %s", ev.Host, onOff(on)), nil
+}
+
+// confirmDown records the operator's word as a proof. A host that pulses is not down, whoever says so.
+func (e *Engine) confirmDown(ev Asked) (string, error) {
+	h, ok := e.hosts[ev.Host]
+	if !ok {
+		return "", unknownHost(ev.Host)
+	}
+	if ev.Reason == "" {
+		return "", fmt.Errorf("confirming that a host is down needs a reason (--reason): how do you know?")
+	}
+	if h.alive() && !h.now.Suspect {
+		return "", fmt.Errorf("%s pulses: it is not down", ev.Host)
+	}
+	in := e.incidentOf(ev.Host)
+	if in != nil && in.Proof != nil && in.Proof.Kind != "reboot" && in.Revoked == "" {
+		return "", fmt.Errorf("incident %s has a proof already: %s", in.ID, in.Proof)
+	}
+	if in == nil {
+		now := h.now
+		now.Verdict, now.Reason = ByOperator, "an operator's word"
+		in = e.openIncident(h, now, PhaseOpen)
+	}
+	if e.busy("fence/" + in.ID) {
+		e.tell(in, "a fence is under way; its result will be added")
+	}
+	e.prove(in, Proof{Kind: "operator", Host: ev.Host, Boot: in.Boot, At: e.now, By: ev.By, Reason: ev.Reason})
+	return fmt.Sprintf("incident %s: %s", in.ID, in.Proof), nil
+}
+
+// fenceByHand fences a host on an operator's word: also one that is hung or isolated, or alive.
+func (e *Engine) fenceByHand(ev Asked) (string, error) {
+	h, ok := e.hosts[ev.Host]
+	if !ok {
+		return "", unknownHost(ev.Host)
+	}
+	if ev.Reason == "" {
+		return "", fmt.Errorf("fencing a host by hand needs a reason (--reason)")
+	}
+	in := e.incidentOf(ev.Host)
+	switch {
+	case in == nil:
+		now := h.now
+		now.Verdict, now.Reason = ByOperator, fmt.Sprintf("%s: %s", ev.By, ev.Reason)
+		in = e.openIncident(h, now, PhaseOpen)
+	case in.Phase == PhaseAlert || in.Phase == PhaseOpen:
+		in.Verdict, in.Phase = ByOperator, PhaseOpen
+		e.tell(in, fmt.Sprintf("%s asks to fence it: %s", ev.By, ev.Reason))
+	default:
+		return "", fmt.Errorf("incident %s of %s is already %s", in.ID, ev.Host, in.Phase)
+	}
+	return fmt.Sprintf("incident %s: %s is fenced as soon as the interlocks allow", in.ID, ev.Host), nil
+}
+
+func (e *Engine) readmitByHand(ev Asked) (string, error) {
+	in := e.incidentOf(ev.Host)
+	switch {
+	case e.hosts[ev.Host] == nil:
+		return "", unknownHost(ev.Host)
+	case in == nil:
+		return "", fmt.Errorf("%s has no open incident: there is nothing to readmit it from", ev.Host)
+	case in.Phase != PhaseRecovered:
+		return "", fmt.Errorf("incident %s is %s; the host comes back when every VM is settled", in.ID, in.Phase)
+	}
+	in.Return.Readmit = true
+	e.touch(in)
+	return fmt.Sprintf("incident %s: %s is brought back", in.ID, in.Host), nil
+}
+
+// retry takes away what only an operator may: a stop by somebody else, a contradicted proof, a VM that was given up.
+func (e *Engine) retry(ev Asked) (string, error) {
+	in := e.incidents[ev.Incident]
+	if in == nil {
+		return "", fmt.Errorf("there is no incident %q", ev.Incident)
+	}
+	if in.closed() {
+		return "", fmt.Errorf("incident %s is closed", in.ID)
+	}
+	if in.Revoked != "" {
+		in.Revoked, in.Phase, in.Proof = "", PhaseOpen, nil // begins again at the fence: the old proof is worth nothing
+	}
+	in.Foreign, in.Out.UndoneByOther, in.Aborted = "", false, ""
+	in.Fencing.Next, in.Fencing.Level = zeroTime, 0
+	if in.Out.Done && !e.host(in.Host).facts.Service.ForcedDown && in.Return.Boot == "" {
+		in.Out.Done, in.Phase = false, PhaseTakingOut
+	}
+	e.host(in.Host).verdicts = nil
+	n := 0
+	for _, r := range e.recoveries(in) {
+		if ev.VM != "" && ev.VM != r.VM.ID && ev.VM != r.VM.Name || r.Open() != nil || in.Return.Boot != "" {
+			continue
+		}
+		if r.State == Held || r.State == Failed {
+			r.Tries, r.NotBefore = 0, zeroTime
+			e.setState(r, Unaccounted, "an operator asks for another try; read afresh")
+			n++
+		}
+	}
+	if n > 0 && in.Phase == PhaseRecovered {
+		in.Phase = PhaseResurrecting
+	}
+	e.tell(in, fmt.Sprintf("%s: another try (%d VMs)", ev.By, n))
+	return fmt.Sprintf("incident %s goes on; %d VMs are tried again", in.ID, n), nil
+}
+
+// abort gives the rest of an incident up. What Nova accepted is still tracked to its end.
+func (e *Engine) abort(ev Asked) (string, error) {
+	in := e.incidents[ev.Incident]
+	switch {
+	case in == nil:
+		return "", fmt.Errorf("there is no incident %q", ev.Incident)
+	case in.closed():
+		return "", fmt.Errorf("incident %s is closed", in.ID)
+	case ev.Reason == "":
+		return "", fmt.Errorf("giving an incident up needs a reason (--reason)")
+	}
+	in.Aborted = fmt.Sprintf("%s: %s", ev.By, ev.Reason)
+	for _, r := range e.recoveries(in) {
+		if !r.State.Settled() && r.Open() == nil || r.State == Failed {
+			r.NotBefore = zeroTime
+			e.setState(r, Skipped, "given up by "+in.Aborted)
+		}
+	}
+	e.tell(in, "given up by "+in.Aborted)
+	if in.Phase == PhaseAlert || in.Phase == PhaseOpen || in.Phase == PhaseFencing && !e.busy("fence/"+in.ID) {
+		e.closeIncident(in, "given up")
+	}
+	return fmt.Sprintf("incident %s is given up; what Nova accepted is tracked to its end", in.ID), nil
+}
+
+func unknownHost(name string) error {
+	return fmt.Errorf("there is no host %q (ninelives host list)", name)
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}

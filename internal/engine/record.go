@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+)
+
+var zeroTime time.Time
+
+// HostRecord is what must survive about a host: an operator's maintenance and the times of its last failures.
+type HostRecord struct {
+	Host        string       `json:"host"`
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
+	Verdicts    []time.Time  `json:"verdicts,omitempty"`
+	Boot        string       `json:"boot,omitempty"` // the last boot whose VMs were accounted for
+}
+
+func (e *Engine) hostRecord(name string) HostRecord {
+	h := e.host(name)
+	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.now.Boot}
+}
+
+func splitKey(key string) []string { return strings.Split(key, "/") }
+
+func cloneZones(z map[string]Maintenance) map[string]Maintenance { return maps.Clone(z) }
+
+// Load takes in one record of an earlier leader, before the first Step. Records of kinds that aren't the engine's
+// (devices, audit, policy) are refused; so is one it can't read: better no leader than one that forgets an incident.
+func (e *Engine) Load(key string, data []byte) error {
+	k := splitKey(key)
+	var into any
+	switch {
+	case key == "switches/armed":
+		into = &e.switches
+	case key == "switches/maintenance":
+		into = &e.zones
+	case k[0] == "hosts" && len(k) == 2:
+		into = &HostRecord{}
+	case k[0] == "incidents" && len(k) == 2:
+		into = &Incident{}
+	case k[0] == "incidents" && len(k) == 4 && k[2] == "servers":
+		into = &Recovery{}
+	default:
+		return fmt.Errorf("record %s is none of the engine's", key)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("cannot read record %s: %w", key, err)
+	}
+	switch v := into.(type) {
+	case *HostRecord:
+		h := e.host(v.Host)
+		h.maintenance, h.verdicts = v.Maintenance, v.Verdicts
+	case *Incident:
+		e.incidents[v.ID] = v
+		if e.vms[v.ID] == nil {
+			e.vms[v.ID] = map[string]*Recovery{}
+		}
+		if v.Proof != nil {
+			e.host(v.Host).cleared = v.Proof.At
+		}
+	case *Recovery:
+		if e.vms[v.Incident] == nil {
+			e.vms[v.Incident] = map[string]*Recovery{}
+		}
+		e.vms[v.Incident][v.VM.ID] = v
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/policy"
+)
+
+// VM is what the engine knows of a virtual machine: Nova's record, read at one moment.
+type VM struct {
+	ID    string    `json:"id"`
+	Name  string    `json:"name"`
+	Host  string    `json:"host"` // as Nova says; a live migration may have moved the guest already
+	Facts policy.VM `json:"facts"`
+
+	Status string `json:"status"`         // Nova's status: ACTIVE, SHUTOFF, ERROR …
+	Task   string `json:"task,omitempty"` // Nova's task_state
+	Power  string `json:"power"`          // running, shutdown, paused, suspended, crashed, none
+
+	Locked      bool     `json:"locked,omitempty"`
+	Launched    bool     `json:"launched"`     // it ran at least once
+	ImageBooted bool     `json:"image_booted"` // its root disk lies in the host's instances store
+	MemoryMB    int      `json:"memory_mb"`
+	VCPUs       int      `json:"vcpus"`
+	Apart       []string `json:"apart,omitempty"`     // anti-affinity groups it belongs to
+	Immovable   string   `json:"immovable,omitempty"` // why Nova refuses to evacuate it (vTPM, passthrough …)
+}
+
+// State is where a VM's recovery stands. Every VM of a dead host ends in one of the settled states (promise S3).
+type State string
+
+// The states of a recovery.
+const (
+	Queued       State = "queued"       // waits for its turn, or for NotBefore
+	Resurrecting State = "resurrecting" // an evacuation is unresolved
+	Verifying    State = "verifying"    // Nova says done; not yet seen running
+	Restarting   State = "restarting"   // being restarted on its own, returned host
+	Recovered    State = "recovered"    // settled: runs, verified
+	Skipped      State = "skipped"      // settled: left alone, for the reason given
+	Held         State = "held"         // settled until what its reason names has changed
+	Failed       State = "failed"       // settled for now; tried again with back-off until an operator gives up
+	Unaccounted  State = "unaccounted"  // known to have been there, not found: keeps the incident open
+)
+
+// Settled reports whether nothing is under way for a VM in this state.
+func (s State) Settled() bool {
+	switch s {
+	case Recovered, Skipped, Held, Failed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Answer is how Nova answered an act, as far as anybody can know.
+type Answer string
+
+// The answers. The zero value is an intent that nobody has answered: after a crash it counts as Unanswered.
+const (
+	Intended   Answer = ""
+	Accepted   Answer = "accepted"
+	Refused    Answer = "refused"    // Nova said no; nothing happens
+	NotSent    Answer = "not-sent"   // certainly never left this server
+	Unanswered Answer = "unanswered" // may have arrived, may still arrive
+)
+
+// Attempt is one evacuation of one VM, from the intent to its end.
+type Attempt struct {
+	ID        string    `json:"id"`
+	Target    string    `json:"target,omitempty"` // "": Nova's scheduler chooses
+	Intended  time.Time `json:"intended"`
+	Answer    Answer    `json:"answer"`
+	Answered  time.Time `json:"answered,omitzero"`
+	To        string    `json:"to,omitempty"`        // destination that Nova's record names
+	Migration string    `json:"migration,omitempty"` // uuid of Nova's migration record, once seen
+	Status    string    `json:"status,omitempty"`    // that record's status
+	Seen      bool      `json:"seen,omitempty"`      // Nova's instance actions show it
+	Ended     time.Time `json:"ended,omitzero"`
+	Why       string    `json:"why,omitempty"`
+}
+
+// Unresolved reports whether this evacuation may still act: only a final migration record, a refusal, a request that
+// was never sent, or the proof that its destination is dead resolve it. While one is, no other may be sent.
+func (a Attempt) Unresolved() bool { return a.Ended.IsZero() }
+
+// Recovery is the durable record of what becomes of one VM in one incident.
+type Recovery struct {
+	Incident string `json:"incident"`
+	VM       VM     `json:"vm"`
+	State    State  `json:"state"`
+	Reason   string `json:"reason,omitempty"`
+
+	Rule     string `json:"rule,omitempty"`
+	Priority int    `json:"priority"`
+	Rebuild  bool   `json:"rebuild,omitempty"` // the rule allows a new disk from the image
+	Order    int    `json:"order"`             // place in the queue, from 1
+
+	Reset     bool      `json:"reset,omitempty"`   // Nova's state must be reset to error before it can be evacuated
+	Pause     bool      `json:"pause,omitempty"`   // it was paused: pause it again afterwards
+	Stopped   bool      `json:"stopped,omitempty"` // it was stopped: it must come back stopped
+	Restart   bool      `json:"restart,omitempty"` // to be restarted in place when its host is back
+	Tries     int       `json:"tries,omitempty"`   // acts tried, for the back-off
+	NotBefore time.Time `json:"not_before,omitzero"`
+	Attempts  []Attempt `json:"attempts,omitempty"`
+
+	To       string    `json:"to,omitempty"`      // where it runs now
+	SeenBy   string    `json:"seen_by,omitempty"` // agent, or nova where no agent can see it
+	Accepted time.Time `json:"accepted,omitzero"`
+	Done     time.Time `json:"done,omitzero"`
+	Ended    time.Time `json:"ended,omitzero"`
+	Log      []Entry   `json:"log,omitempty"`
+}
+
+// Open returns the one unresolved attempt, or nil.
+func (r *Recovery) Open() *Attempt {
+	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Unresolved() {
+		return &r.Attempts[n-1]
+	}
+	return nil
+}
+
+// Entry is one line of a story: what happened, when, in words.
+type Entry struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}
+
+// forbidden reports whether this VM must not start on the host it was resurrected from: it runs elsewhere, or may.
+func (r *Recovery) forbidden() bool {
+	if r.State == Recovered {
+		return r.To != "" && r.To != r.VM.Host
+	}
+	return slices.ContainsFunc(r.Attempts, Attempt.mayHaveMoved)
+}
+
+func (a Attempt) mayHaveMoved() bool {
+	return a.Unresolved() || a.Status == "done" || a.Status == "completed"
+}
