@@ -35,10 +35,11 @@ type Embedded struct {
 	failed    chan error // one error, when etcd can't go on
 	failure   atomic.Pointer[error]
 
-	life  context.Context // ends with Close
-	end   context.CancelFunc
-	tasks sync.WaitGroup
-	close func() error
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	tasksMu sync.Mutex // nothing is added to tasks once they are waited for
+	tasks   sync.WaitGroup
+	close   func() error
 }
 
 var _ Store = (*Embedded)(nil)
@@ -73,8 +74,19 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	} else {
 		s.probe.Transport = &http.Transport{}
 	}
-	s.tasks.Go(s.followRaft)
+	s.run(s.followRaft)
 	return s, nil
+}
+
+// run starts a task that ends with s.life; false: the store is closing.
+func (s *Embedded) run(task func()) bool {
+	s.tasksMu.Lock()
+	defer s.tasksMu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.tasks.Go(task)
+	return true
 }
 
 // start starts etcd, in time or not at all. etcd opens files and waits for their
@@ -221,7 +233,9 @@ func (s *Embedded) Name() string { return s.o.Name }
 func (s *Embedded) Close() error { return s.close() }
 
 func (s *Embedded) shutdown() error {
+	s.tasksMu.Lock()
 	s.closing.Store(true)
+	s.tasksMu.Unlock()
 	s.leads.close()
 	s.end()
 	done := make(chan struct{})

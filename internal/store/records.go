@@ -169,11 +169,7 @@ const retryAfter = 200 * time.Millisecond
 // Watch implements Store.
 func (s *Embedded) Watch(ctx context.Context, prefix string, fromRev int64) <-chan []Change {
 	f := newFeed()
-	if s.usable() != nil {
-		f.close()
-		return f.ch
-	}
-	s.tasks.Go(func() {
+	started := s.run(func() {
 		defer f.close()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -191,6 +187,9 @@ func (s *Embedded) Watch(ctx context.Context, prefix string, fromRev int64) <-ch
 			pause(ctx, retryAfter)
 		}
 	})
+	if !started {
+		f.close()
+	}
 	return f.ch
 }
 
