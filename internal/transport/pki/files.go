@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,9 +141,9 @@ func (c *Credentials) Save(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	// Key and certificate are one file's content twice over: the .key file holds both, so that one rename replaces
-	// them together; the .crt file is for people and other programs.
-	err = writeFile(filepath.Join(dir, name+".key"), slices.Concat(key, encodeCert(c.Leaf)), 0o600)
+	// The .key file holds everything, so that one rename replaces key and certificate together; the others are for
+	// people and other programs.
+	err = writeFile(filepath.Join(dir, name+".key"), slices.Concat(key, encodeCert(c.Leaf), encodeCert(c.CA)), 0o600)
 	if err == nil {
 		err = writeFile(filepath.Join(dir, name+".crt"), slices.Concat(encodeCert(c.Leaf), encodeCert(c.CA)), 0o644)
 	}
@@ -161,16 +162,30 @@ func LoadCredentials(dir, name string) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read credentials: %w", err)
 	}
-	ca, err := os.ReadFile(filepath.Join(dir, caCertFile))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read credentials: %w", err)
-	}
-	certs, key, err := parsePEM(append(text, ca...))
+	certs, key, err := parsePEM(text)
 	if err != nil || key == nil || len(certs) != 2 {
-		return nil, fmt.Errorf("cannot use the credentials in %s: %s.key should hold a key and a certificate, %s a certificate (%v)",
-			dir, name, caCertFile, err)
+		return nil, fmt.Errorf("cannot use the credentials in %s: %s.key should hold a key, its certificate and the CA's (%v)",
+			dir, name, err)
 	}
 	return NewCredentials(certs[0], certs[1], key)
+}
+
+// EnsureServer reads a server's credentials from dir (server.crt, server.key) and makes new ones when there are none,
+// when half of their life is over, or when they are of another name, CA or set of addresses.
+func (ca *CA) EnsureServer(dir, name string, sans []string, now time.Time) (*Credentials, error) {
+	c, err := LoadCredentials(dir, "server")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	fresh, err := ca.IssueServer(name, sans, now)
+	if err != nil {
+		return nil, err
+	}
+	if c != nil && c.CA.Equal(ca.cert) && c.Identity == fresh.Identity && now.Before(c.RenewAt()) &&
+		slices.Equal(c.Leaf.DNSNames, fresh.Leaf.DNSNames) && slices.EqualFunc(c.Leaf.IPAddresses, fresh.Leaf.IPAddresses, net.IP.Equal) {
+		return c, nil
+	}
+	return fresh, fresh.Save(dir, "server")
 }
 
 // LoadKey reads the key in file, or makes one and stores it there (0600).

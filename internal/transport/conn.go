@@ -1,0 +1,89 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// watchedConn remembers how the bytes of a connection ended. gRPC says "canceled" for everything; whether the peer's
+// kernel spoke (end of file, reset) or nobody did (timeout) is evidence that detection wants.
+type watchedConn struct {
+	net.Conn
+	end      atomic.Pointer[error]
+	lastRead atomic.Int64 // nanoseconds since began
+	began    time.Time
+}
+
+func watch(c net.Conn) *watchedConn { return &watchedConn{Conn: c, began: time.Now()} }
+
+// Read notes when it got something, and its first error.
+func (c *watchedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.lastRead.Store(int64(time.Since(c.began)))
+	}
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
+		c.end.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+// howEnded tells what this kernel knows; quiet is the silence after which gRPC gives a connection up.
+func (c *watchedConn) howEnded(quiet time.Duration) (End, error) {
+	err := c.end.Load()
+	if err == nil {
+		if silence := time.Since(c.began) - time.Duration(c.lastRead.Load()); silence >= quiet {
+			return EndTimeout, errSilent
+		}
+		return EndEOF, nil // TLS or HTTP/2 said the end in words
+	}
+	var timeout net.Error
+	switch {
+	case errors.Is(*err, io.EOF):
+		return EndEOF, *err
+	case errors.Is(*err, syscall.ECONNRESET), errors.Is(*err, syscall.EPIPE):
+		return EndReset, *err
+	case errors.Is(*err, syscall.ETIMEDOUT), errors.Is(*err, syscall.EHOSTUNREACH),
+		errors.Is(*err, syscall.ENETUNREACH), errors.As(*err, &timeout) && timeout.Timeout():
+		return EndTimeout, *err
+	}
+	return EndError, *err
+}
+
+var errSilent = errors.New("nothing came for too long")
+
+// watchedTLS hands each call the connection that it came on.
+type watchedTLS struct {
+	credentials.TransportCredentials
+}
+
+// peerAuth is what a call knows of its connection.
+type peerAuth struct {
+	credentials.TLSInfo
+	conn *watchedConn
+}
+
+// ServerHandshake wraps the connection below TLS: only there can a reset be told from an end.
+func (w watchedTLS) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	watched := watch(raw)
+	conn, info, err := w.TransportCredentials.ServerHandshake(watched)
+	if err != nil {
+		return nil, nil, err
+	}
+	tlsInfo, ok := info.(credentials.TLSInfo)
+	if !ok {
+		return nil, nil, errors.Join(errors.New("the handshake was not TLS"), conn.Close())
+	}
+	return conn, peerAuth{TLSInfo: tlsInfo, conn: watched}, nil
+}
+
+// Clone is part of the interface.
+func (w watchedTLS) Clone() credentials.TransportCredentials {
+	return watchedTLS{w.TransportCredentials.Clone()}
+}

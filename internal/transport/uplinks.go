@@ -1,0 +1,208 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/transport/pki"
+	"github.com/ninelives-ha/ninelives/proto/agentv1"
+)
+
+const (
+	pulseDefault = time.Second
+	pulseLeast   = 50 * time.Millisecond
+	pulseMost    = 10 * time.Second
+	// ackLimit is the silence after which an agent gives a server up: four acks missed, and found within 5 s.
+	ackLimit = 4500 * time.Millisecond
+)
+
+// Uplinks are an agent's links to all servers. Safe for concurrent use.
+type Uplinks struct {
+	o      AgentOptions
+	log    *slog.Logger
+	boot   Boot
+	epochs *EpochFence
+	creds  atomic.Pointer[pki.Credentials]
+	pulses pulseLog
+	links  []*uplink
+
+	cancel  context.CancelFunc // of all goroutines
+	leaving atomic.Bool
+	faster  chan struct{} // a Welcome changed the interval
+	running sync.WaitGroup
+}
+
+// Dial begins to hold one stream to every server and returns at once.
+func Dial(o AgentOptions) (*Uplinks, error) {
+	switch {
+	case len(o.Servers) == 0:
+		return nil, errors.New("cannot reach servers: none are named")
+	case o.Hello == nil || o.Handler == nil:
+		return nil, errors.New("cannot reach servers: no hello or no handler was given")
+	case o.Credentials == nil || o.Credentials.Identity.Role != pki.RoleAgent:
+		return nil, errors.New("cannot reach servers: this host has no agent credentials, it has to join first")
+	}
+	boot, err := BootFromBytes(o.Hello().GetBoot())
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach servers: hello: %w", err)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Epochs == nil {
+		o.Epochs = &EpochFence{}
+	}
+	if o.Queue <= 0 {
+		o.Queue = 64
+	}
+	u := &Uplinks{o: o, log: o.Logger, boot: boot, epochs: o.Epochs, faster: make(chan struct{}, 1)}
+	u.creds.Store(o.Credentials)
+	ctx, cancel := context.WithCancel(context.Background())
+	u.cancel = cancel
+	seen := map[string]bool{}
+	for _, addr := range o.Servers {
+		if !seen[addr] {
+			seen[addr] = true
+			u.links = append(u.links, newUplink(u, addr))
+		}
+	}
+	for _, l := range u.links {
+		u.running.Go(func() { l.run(ctx) })
+	}
+	u.running.Go(func() { u.pulse(ctx) })
+	if o.SaveRenewed != nil {
+		u.running.Go(func() { u.renew(ctx) })
+	}
+	return u, nil
+}
+
+// pulse sends a pulse to every server at each interval. One that can't be sent at once isn't sent later: a pulse says
+// "now".
+func (u *Uplinks) pulse(ctx context.Context) {
+	interval := u.interval()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-u.faster:
+			if next := u.interval(); next != interval {
+				interval = next
+				ticker.Reset(interval)
+			}
+			continue
+		case now := <-ticker.C:
+			seq := u.pulses.next(now)
+			for _, l := range u.links {
+				l.beat(seq, interval)
+			}
+		}
+	}
+}
+
+// interval is the shortest that a connected server asked for.
+func (u *Uplinks) interval() time.Duration {
+	shortest := time.Duration(0)
+	for _, l := range u.links {
+		if d := l.asked(); d > 0 && (shortest == 0 || d < shortest) {
+			shortest = d
+		}
+	}
+	if shortest == 0 {
+		return pulseDefault
+	}
+	return min(max(shortest, pulseLeast), pulseMost)
+}
+
+// Send queues a message for every connected server, never blocks, and returns for how many it was queued. m must not be
+// changed afterwards.
+func (u *Uplinks) Send(m *agentv1.FromAgent) int {
+	n := 0
+	for _, l := range u.links {
+		if l.send(outbound{msg: m}) == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// SendTo queues a message for one server, named by its address in AgentOptions.Servers. ErrClosed: it isn't connected.
+// ErrSlow: its queue was full, the stream is being dropped and will be opened anew.
+func (u *Uplinks) SendTo(addr string, m *agentv1.FromAgent) error {
+	for _, l := range u.links {
+		if l.addr == addr {
+			return l.send(outbound{msg: m})
+		}
+	}
+	return fmt.Errorf("there is no server %s", addr)
+}
+
+// States tells how every server stands, in the order of AgentOptions.Servers.
+func (u *Uplinks) States() []ServerState {
+	states := make([]ServerState, len(u.links))
+	for i, l := range u.links {
+		states[i] = l.current()
+	}
+	return states
+}
+
+// Connected is how many servers have welcomed this agent and still hear it.
+func (u *Uplinks) Connected() int {
+	n := 0
+	for _, l := range u.links {
+		if l.current().Connected {
+			n++
+		}
+	}
+	return n
+}
+
+// Seq is the last pulse sent, 0 for none: for at_seq of what was read just after.
+func (u *Uplinks) Seq() uint64 { return u.pulses.last() }
+
+// Epoch is the highest epoch that a server mentioned.
+func (u *Uplinks) Epoch() uint64 { return u.epochs.Highest() }
+
+// Goodbye tells all connected servers, waits until they have heard it or ctx ends, and closes. The error names the
+// servers that may not have heard it.
+func (u *Uplinks) Goodbye(ctx context.Context, leaving agentv1.Leaving, reason string) error {
+	defer u.Close()
+	u.leaving.Store(true)
+	last := &agentv1.FromAgent{Kind: &agentv1.FromAgent_Goodbye{Goodbye: &agentv1.Goodbye{
+		Boot: u.boot.Bytes(), Reason: reason, Leaving: leaving,
+	}}}
+	var told []*uplink
+	var errs []error
+	for _, l := range u.links {
+		switch err := l.send(outbound{msg: last, last: true}); {
+		case err == nil:
+			told = append(told, l)
+		case !errors.Is(err, ErrClosed): // one that isn't connected hears nothing anyway
+			errs = append(errs, fmt.Errorf("cannot say goodbye to server %s: %w", l.addr, err))
+		}
+	}
+	for _, l := range told {
+		select {
+		case <-l.done:
+			if !errors.Is(l.final, errEnded) {
+				errs = append(errs, fmt.Errorf("server %s may not have heard the goodbye: %w", l.addr, l.final))
+			}
+		case <-ctx.Done():
+			errs = append(errs, fmt.Errorf("server %s may not have heard the goodbye: %w", l.addr, ctx.Err()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close ends all links without a goodbye. It may be called more than once.
+func (u *Uplinks) Close() {
+	u.leaving.Store(true)
+	u.cancel()
+	u.running.Wait()
+}
