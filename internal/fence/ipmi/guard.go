@@ -74,14 +74,13 @@ func (g *guard) arm(permit fence.Permit) *command {
 	return g.armed
 }
 
-// disarm ends the power command and says whether it was written and why not.
-// Unless it is answered, no later write goes through: the library may still
-// hold one back.
-func (g *guard) disarm(answered bool) (sent bool, denied error) {
+// disarm ends the power command and says whether it was written and why not. If
+// it wasn't, no later write goes through: the library may still hold it.
+func (g *guard) disarm() (sent bool, denied error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c := g.armed
-	g.armed, g.shut = nil, g.shut || !answered
+	g.armed, g.shut = nil, g.shut || !c.sent
 	return c.sent, c.denied
 }
 
@@ -193,6 +192,13 @@ func (g *guard) login(e exchange) error {
 	}
 	g.keys = &keys{sessionID: e.sessionID, integrity: e.integrity, k1: k1, k2: k2}
 	return nil
+}
+
+// loggedIn reports whether a session is open, as far as we know.
+func (g *guard) loggedIn() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.keys != nil
 }
 
 // exchange is what a login agreed on.

@@ -137,7 +137,7 @@ func (d *device) control(ctx context.Context, permit fence.Permit, what chassis.
 	_, err = s.client.ChassisControl(ctx, what)
 	s.client.WithRetry(retries)
 	code, refused := completion(err)
-	sent, denied := s.guard.disarm(err == nil || refused)
+	sent, denied := s.guard.disarm()
 	if err != nil && !refused {
 		d.forget()
 	}
@@ -240,12 +240,20 @@ func (d *device) answered(err error) error {
 	return silence(err)
 }
 
-// connect tries the cipher suites until one is spoken, and remembers it.
+// connect tries the cipher suites until one is spoken, and remembers it. Some
+// BMCs are silent about a suite that they don't know, so that all but the last
+// get half of the time left.
 func (d *device) connect(ctx context.Context) error {
 	var err error
 	for i, suite := range d.suites {
+		part, cancel := ctx, context.CancelFunc(func() {})
+		if deadline, ok := ctx.Deadline(); ok && i < len(d.suites)-1 {
+			part, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		}
 		var s *session
-		if s, err = d.openSession(ctx, suite); err == nil {
+		s, err = d.openSession(part, suite)
+		cancel()
+		if err == nil {
 			d.session = s
 			d.suites[0], d.suites[i] = d.suites[i], d.suites[0]
 			return nil
@@ -261,7 +269,7 @@ func (d *device) connect(ctx context.Context) error {
 
 func (d *device) forget() {
 	if d.session != nil {
-		d.session.drop()
+		d.session.giveUp()
 		d.session = nil
 	}
 }

@@ -20,6 +20,9 @@ import (
 // (IPMI 2.0, 6.12.15) and have few of them, so none is kept alive on purpose.
 const maxAge = 25 * time.Second
 
+// goodbye bounds the end of a session whose BMC doesn't answer.
+const goodbye = 50 * time.Millisecond
+
 // retries is how often a read is sent again within one exchange.
 const retries = 3
 
@@ -75,7 +78,7 @@ func (d *device) openSession(ctx context.Context, suite types.CipherSuiteID) (s 
 			err = fmt.Errorf("the BMC's reply to the login makes no sense: %v", r)
 		}
 		if err != nil {
-			s.drop()
+			s.giveUp()
 			s = nil
 		}
 	}()
@@ -169,7 +172,20 @@ func (s *session) close(ctx context.Context) error {
 	return err
 }
 
-// drop closes the socket only: for a session that the BMC no longer answers in.
+// giveUp ends a session in which the BMC was silent, or that was never complete.
+// The goodbye is sent but not waited for: BMCs have few sessions, and each one
+// left open counts for a minute.
+func (s *session) giveUp() {
+	if !s.guard.loggedIn() {
+		s.drop()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	_ = s.close(ctx) // it was silent before, and most likely is now
+}
+
+// drop closes the socket.
 func (s *session) drop() {
 	s.guard.mu.Lock()
 	defer s.guard.mu.Unlock()
