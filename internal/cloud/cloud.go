@@ -95,7 +95,7 @@ type Receipt struct {
 	NovaID string
 	// Sent is true if at least one byte of the request left, so the write may have had an effect.
 	Sent bool
-	// Date is Nova's clock in its answer; zero if there was none.
+	// Date is Nova's clock in its answer; zero if it didn't say (under uwsgi it doesn't).
 	Date time.Time
 }
 

@@ -120,7 +120,7 @@ const (
 // ServerList is a listing and when Nova began to answer it.
 type ServerList struct {
 	Servers []Server
-	Date    time.Time // Nova's clock; zero if it didn't say
+	Date    time.Time // Nova's clock; zero if it didn't say (under uwsgi it doesn't)
 }
 
 // ServerGroup keeps servers together or apart.
@@ -173,19 +173,31 @@ type Migration struct {
 // MigrationList is a listing and when Nova began to answer it.
 type MigrationList struct {
 	Migrations []Migration
-	Date       time.Time // Nova's clock; zero if it didn't say
+	Date       time.Time // Nova's clock; zero if it didn't say (under uwsgi it doesn't)
 }
 
 // ClockSlack is how much earlier than the last answer the next listing must begin: Nova stamps a record when its
 // transaction begins and shows it when it ends, and its servers' clocks may differ a little.
 const ClockSlack = 60 * time.Second
 
-// Since is the MigrationQuery.Since that misses nothing after this listing; zero, meaning all, if Nova didn't say when.
+// Since is the MigrationQuery.Since with which the same query, asked again, misses nothing after this listing. It is
+// always by Nova's clock: the answer's Date, or without one (Nova under uwsgi sends none) the newest record's time.
+// Zero, meaning all, if there is neither.
 func (l MigrationList) Since() time.Time {
-	if l.Date.IsZero() {
-		return time.Time{}
+	newest := l.Date
+	if newest.IsZero() {
+		for _, m := range l.Migrations {
+			for _, t := range []time.Time{m.Created, m.Updated} {
+				if t.After(newest) {
+					newest = t
+				}
+			}
+		}
 	}
-	return l.Date.Add(-ClockSlack)
+	if newest.IsZero() {
+		return newest
+	}
+	return newest.Add(-ClockSlack)
 }
 
 // Action is one thing that was asked of a server (os-instance-actions).
