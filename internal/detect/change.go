@@ -9,7 +9,7 @@ type Change struct {
 	// Suspect: silent, with no verdict about this silence yet. Only reversible work may start.
 	Suspect bool
 	Boot    string // the boot this is about; "" if unknown
-	OldBoot string // for Rebooted: the boot that ended
+	OldBoot string // the boot that Boot has just replaced: with Rebooted, or with a Contradiction that hides it
 	// LastLife is the last pulse, goodbye or answered probe; zero if there was none since we began to listen.
 	LastLife time.Time
 	Since    time.Time // when the verdict, or the suspicion, came into force

@@ -1,0 +1,134 @@
+package detect
+
+import "time"
+
+// doubtHalf is how fast a measured lateness is forgotten: a server that was slow is likely to be slow again soon.
+const doubtHalf = 5 * time.Second
+
+// fewHosts: with fewer, "most of them at once" says nothing about ourselves.
+const fewHosts = 4
+
+// doubt is what a detector thinks of itself.
+type doubt struct {
+	slept    time.Duration // all lateness so far: time that wasn't listened to
+	worst    time.Duration // lateness that stretches all timeouts, halved every doubtHalf
+	worstAt  time.Time
+	lateAt   time.Time // last Late
+	tookOver time.Time
+
+	total  int         // seen hosts
+	starts []time.Time // silences begun within the last suspect window
+	mass   bool        // most hosts fell silent together
+	massAt time.Time
+}
+
+// late notes that our loop ran late. A lateness can't be longer than the time since the last one: else a caller's
+// mistake could make us blind for ever.
+func (d *Detector) late(now time.Time, by time.Duration) {
+	if !d.lateAt.IsZero() {
+		by = min(by, now.Sub(d.lateAt))
+	}
+	d.lateAt = now
+	if by <= 0 {
+		return
+	}
+	d.slept += by
+	if by >= d.stretch(now) {
+		d.worst, d.worstAt = by, now
+	}
+}
+
+// stretch is what is added to every timeout now.
+func (d *Detector) stretch(now time.Time) time.Duration {
+	if d.worst == 0 {
+		return 0
+	}
+	halvings := int(now.Sub(d.worstAt) / doubtHalf)
+	if halvings > 20 {
+		d.worst = 0
+		return 0
+	}
+	return d.worst >> halvings
+}
+
+func (d *Detector) stretched(now time.Time, timeout time.Duration) time.Duration {
+	return timeout + d.stretch(now)
+}
+
+func (d *Detector) mark(now time.Time) mark { return mark{at: now, slept: d.slept} }
+
+// silence is how long we have listened in vain since m: what we slept in between doesn't count.
+func (d *Detector) silence(now time.Time, m mark) time.Duration {
+	return now.Sub(m.at) - (d.slept - m.slept)
+}
+
+// inWave tells whether agents may still be coming back after our takeover.
+func (d *Detector) inWave(now time.Time) bool {
+	return !d.tookOver.IsZero() && now.Before(d.tookOver.Add(d.stretched(now, d.times.ReconnectWave)))
+}
+
+// takeover drops every silence: this server's own ears may have missed what others heard. Verdicts about living
+// hosts stay; those about silent ones must be found again.
+func (d *Detector) takeover(now time.Time) []Change {
+	d.tookOver, d.mass, d.starts = now, false, d.starts[:0]
+	d.batch = d.batch[:0]
+	for _, h := range d.hosts {
+		d.batch = append(d.batch, h)
+	}
+	sortByName(d.batch)
+	var changes []Change
+	for _, h := range d.batch {
+		wasSilent := h.silent
+		h.silent, h.heard, h.lost, h.streams = false, false, "", h.streams[:0]
+		for i := range h.planes {
+			p := &h.planes[i]
+			p.life, p.runFrom, p.runLast, p.askedAt, p.witnesses = mark{}, mark{}, time.Time{}, time.Time{}, nil
+		}
+		for i := range h.devices {
+			h.devices[i].offFrom, h.devices[i].quietOff = time.Time{}, time.Time{}
+		}
+		h.service, h.awaited = service{}, time.Time{}
+		d.await(now, h)
+		if wasSilent {
+			changes = d.withdraw(now, h, "a new leader counts only the silence that it heard itself", changes)
+		}
+		changes = d.settle(now, h, changes)
+	}
+	return changes
+}
+
+// await starts the wait for a host that the records know, or that we heard before, and that hasn't pulsed since
+// our takeover.
+func (d *Detector) await(now time.Time, h *host) {
+	if d.tookOver.IsZero() || h.heard || !h.awaited.IsZero() || !h.Protected || (h.boot == "" && !h.seen) {
+		return
+	}
+	h.awaited = now.Add(d.times.ReconnectWave)
+	h.pulse, h.agent, h.silentFrom = d.mark(now), d.mark(now), d.mark(now)
+}
+
+// fallSilent begins a silence and, when most seen hosts began theirs within one suspect window, our self-doubt.
+func (d *Detector) fallSilent(now time.Time, h *host, lost string) {
+	h.silent, h.lost = true, lost
+	if !h.seen {
+		return
+	}
+	window := d.stretched(now, d.times.Suspect)
+	kept := d.starts[:0]
+	for _, at := range d.starts {
+		if now.Sub(at) <= window {
+			kept = append(kept, at)
+		}
+	}
+	d.starts = append(kept, now)
+	if d.total >= fewHosts && 2*len(d.starts) > d.total {
+		d.mass, d.massAt = true, now
+	}
+}
+
+// calmDown ends the self-doubt when most hosts are heard again, or have been judged.
+func (d *Detector) calmDown(now time.Time) {
+	if d.mass && 2*d.suspects <= d.total && now.Sub(d.massAt) > d.times.Suspect {
+		d.mass = false
+	}
+}
