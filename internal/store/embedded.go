@@ -35,7 +35,7 @@ type Embedded struct {
 	failed    chan error // one error, when etcd can't go on
 	failure   atomic.Pointer[error]
 
-	life    context.Context // ends with Close
+	life    context.Context // ends with Close, or with a failure
 	end     context.CancelFunc
 	tasksMu sync.Mutex // nothing is added to tasks once they are waited for
 	tasks   sync.WaitGroup
@@ -64,18 +64,25 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 		return nil, fmt.Errorf("cannot open store: %w", s.startProblem(err))
 	}
 	s.cli = v3client.New(s.srv)
-	s.probe = &http.Client{Timeout: probeTimeout}
-	if tls := s.peerTLS(); !tls.Empty() {
-		rt, err := transport.NewTransport(tls, probeTimeout)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("cannot open store: %w", err), s.Close())
-		}
-		s.probe.Transport = rt
-	} else {
-		s.probe.Transport = &http.Transport{}
+	if s.probe, err = s.newProbe(); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot open store: %w", err), s.Close())
 	}
 	s.run(s.followRaft)
 	return s, nil
+}
+
+// newProbe is a client that connects anew each time: an old connection may still
+// work when nobody can connect any more.
+func (s *Embedded) newProbe() (*http.Client, error) {
+	rt := &http.Transport{}
+	if tls := s.peerTLS(); !tls.Empty() {
+		var err error
+		if rt, err = transport.NewTransport(tls, probeTimeout); err != nil {
+			return nil, err
+		}
+	}
+	rt.DisableKeepAlives = true
+	return &http.Client{Timeout: probeTimeout, Transport: rt}, nil
 }
 
 // run starts a task that ends with s.life; false: the store is closing.
@@ -99,12 +106,12 @@ func (s *Embedded) start() error {
 	}
 	done := make(chan started, 1)
 	go func() {
-		r := started{err: errors.New("etcd gave up")} // stays if the log's fatal hook ends this goroutine
+		var r started
 		defer func() {
+			// Not a panic, mostly: the log's fatal hook has ended this goroutine.
 			if p := recover(); p != nil {
 				r.err = fmt.Errorf("etcd gave up: %v", p)
-			}
-			if err := s.failure.Load(); err != nil {
+			} else if err := s.failure.Load(); err != nil {
 				r.err = *err
 			}
 			done <- r
@@ -191,7 +198,7 @@ func (s *Embedded) startProblem(err error) error {
 		return fmt.Errorf("cluster address %s is taken by another program: %w", s.o.ListenCluster, err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("cluster address %s isn't one of this machine: %w", s.o.ListenCluster, err)
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC) && s.failure.Load() == nil:
 		return fmt.Errorf("the disk of data directory %s is full: %w", s.o.DataDir, err)
 	// etcd has no type for this one.
 	case strings.Contains(err.Error(), "has already been bootstrapped"):
@@ -210,13 +217,15 @@ func (s *Embedded) etcdFatal(message string, fields map[string]any) {
 	s.fail(err)
 }
 
-// fail ends this server's leadership and permits for good; the first error counts.
+// fail ends this server's leadership, permits, calls and watches for good; the
+// first error counts.
 func (s *Embedded) fail(err error) {
 	if s.closing.Load() || !s.failure.CompareAndSwap(nil, &err) {
 		return
 	}
 	s.o.Logger.Error("store has failed", "error", err)
 	s.leads.announce(Leadership{})
+	s.end() // calls on the way wouldn't get an answer
 	s.failed <- err
 }
 
@@ -227,9 +236,13 @@ func (s *Embedded) Failed() <-chan error { return s.failed }
 // Name is this server's name.
 func (s *Embedded) Name() string { return s.o.Name }
 
+// failedCloseTimeout bounds Close after a failure: etcd holds locks then that
+// nobody will release any more, so it mostly waits in vain.
+const failedCloseTimeout = 2 * time.Second
+
 // Close implements Store. If etcd hangs on a stuck disk it gives up after
-// Options.CloseTimeout with an error; the process should then exit at once, the
-// data directory stays locked until it does.
+// Options.CloseTimeout (2 s at most after a failure) with an error; the process
+// should then exit at once, the data directory stays locked until it does.
 func (s *Embedded) Close() error { return s.close() }
 
 func (s *Embedded) shutdown() error {
@@ -246,17 +259,18 @@ func (s *Embedded) shutdown() error {
 			s.cli.Close() // always "context canceled"
 		}
 		s.etcd.Close()
-		if s.probe != nil {
-			s.probe.CloseIdleConnections()
-		}
 		s.dir.release()
 	}()
-	timeout := time.NewTimer(s.o.CloseTimeout)
+	within := s.o.CloseTimeout
+	if s.failure.Load() != nil {
+		within = min(within, failedCloseTimeout)
+	}
+	timeout := time.NewTimer(within)
 	defer timeout.Stop()
 	select {
 	case <-done:
 		return nil
 	case <-timeout.C:
-		return fmt.Errorf("cannot close store: etcd hasn't stopped within %v; is the disk of %s stuck?", s.o.CloseTimeout, s.o.DataDir)
+		return fmt.Errorf("cannot close store: etcd hasn't stopped within %v; is the disk of %s stuck?", within, s.o.DataDir)
 	}
 }

@@ -54,12 +54,12 @@ func (r *repeats) tooSoon(message string, now time.Time) bool {
 	return false
 }
 
-// newEtcdLog gives etcd's logger. fatal is called instead of ending the process
-// when etcd can't go on (its disk is full or broken); the goroutine that says so
-// ends there, as etcd relies on not coming back.
+// newEtcdLog gives etcd's logger. fatal is called instead of ending the process or
+// panicking when etcd can't go on (its disk is full or broken); the goroutine that
+// says so ends there, as etcd relies on not coming back.
 func newEtcdLog(log *slog.Logger, stop *atomic.Bool, fatal func(message string, fields map[string]any)) *zap.Logger {
 	core := &etcdLog{log: log.With("component", "etcd"), stop: stop, repeats: &repeats{last: map[string]time.Time{}}}
-	return zap.New(core, zap.WithFatalHook(fatalHook(fatal)))
+	return zap.New(core, zap.WithFatalHook(fatalHook(fatal)), zap.WithPanicHook(fatalHook(fatal)))
 }
 
 type fatalHook func(message string, fields map[string]any)

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,7 +13,9 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 const (
@@ -155,4 +158,31 @@ func hostPort(peerURL string) string {
 		return peerURL
 	}
 	return u.Host
+}
+
+// Reclaim gives this server's unused space back to the disk and ends its NOSPACE
+// alarm: history up to now is forgotten, the database rewritten. Writes wait
+// meanwhile (about a second per 100 MB); to be called on each server, after
+// something was deleted. Errors: ErrNoQuorum, ErrClosed; only ctx bounds it.
+func (s *Embedded) Reclaim(ctx context.Context) error {
+	_, rev, err := s.List(ctx, epochKey)
+	if err != nil {
+		return fmt.Errorf("cannot reclaim space: %w", err)
+	}
+	// Compacting twice at one revision is refused: that is as good as done.
+	if _, err := s.cli.Compact(ctx, rev, clientv3.WithCompactPhysical()); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		return fmt.Errorf("cannot reclaim space: %w", s.problem(ctx, err))
+	}
+	if err := s.srv.Backend().Defrag(); err != nil {
+		return fmt.Errorf("cannot reclaim space: %w", err)
+	}
+	for _, a := range s.srv.Alarms() {
+		if a.Alarm != etcdserverpb.AlarmType_NOSPACE || types.ID(a.MemberID) != s.srv.MemberID() {
+			continue
+		}
+		if _, err := s.cli.AlarmDisarm(ctx, (*clientv3.AlarmMember)(a)); err != nil {
+			return fmt.Errorf("cannot end the alarm: %w", s.problem(ctx, err))
+		}
+	}
+	return nil
 }
