@@ -83,14 +83,15 @@ func Found(err error) Finding {
 	}
 }
 
-// Examine is the check of a driver whose login is a step of its own: log in,
-// then read identity and power.
-func Examine(ctx context.Context, dev Device, login func(context.Context) error) Health {
+// Examine reads a device's power and identity, which takes reaching it, a login
+// and the privilege to read, and grades each by what went wrong.
+func Examine(ctx context.Context, dev Device) Health {
 	h := Health{Device: dev.ID(), At: time.Now(), State: StateUnknown}
-	err := login(ctx)
+	state, err := dev.Power(ctx)
 	switch {
 	case err == nil:
-		h.Reach, h.Login, h.Privilege = Found(nil), Found(nil), Found(nil)
+		h.Reach, h.Login, h.Privilege, h.Power = Found(nil), Found(nil), Found(nil), Found(nil)
+		h.State = state
 	case errors.Is(err, ErrPrivilege):
 		h.Reach, h.Login, h.Privilege = Found(nil), Found(nil), Found(err)
 		return h
@@ -104,10 +105,6 @@ func Examine(ctx context.Context, dev Device, login func(context.Context) error)
 	id, err := dev.Identity(ctx)
 	if h.Identity = Found(err); err == nil {
 		h.Found = id
-	}
-	state, err := dev.Power(ctx)
-	if h.Power = Found(err); err == nil {
-		h.State = state
 	}
 	return h
 }

@@ -58,6 +58,9 @@ func ReadSecret(file, env string) (Secret, error) {
 		if !ok || text == "" {
 			return Secret{}, fmt.Errorf("cannot read the password: %s is not set in the environment", env)
 		}
+		if strings.ContainsAny(text, "\r\n") {
+			return Secret{}, fmt.Errorf("cannot read the password: %s in the environment has more than one line", env)
+		}
 		return Secret{text}, nil
 	}
 	return Secret{}, nil

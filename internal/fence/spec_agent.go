@@ -22,6 +22,8 @@ var ownOptions = map[string]string{
 	"method":          "always onoff: a cycle gives no proof of off",
 	"nodename":        "name the outlet or machine by the agent's own option (port, plug)",
 	"delay":           "Ninelives decides when",
+	"debug":           "it would write the password to a file",
+	"debug_file":      "it would write the password to a file",
 	"disable_timeout": "a call without an end is not possible",
 }
 
@@ -116,6 +118,13 @@ func (s Spec) AgentOptions() (plain map[string]string, secrets map[string]Secret
 		}
 	}
 	return plain, secrets, nil
+}
+
+// SecretOption takes "password_file" for "password"; secret is false for an
+// option that isn't the place of a secret, which is returned as it is.
+func SecretOption(name string) (option string, secret bool) {
+	base, place := secretPlace(name)
+	return base, place != ""
 }
 
 // secretPlace takes "password_file" apart into "password" and "file"; place is

@@ -120,15 +120,17 @@ func (d *device) On(ctx context.Context, permit fence.Permit) error {
 // Check reads the system. Redfish shows what an account may do only by trying;
 // a login that may not read the system is found, one that may only read isn't.
 func (d *device) Check(ctx context.Context) fence.Health {
-	h := fence.Examine(ctx, d, func(ctx context.Context) error {
-		s, err := d.read(ctx)
-		if err == nil {
-			_, err = s.resetTypeOf("ForceOff")
-		}
-		return err
-	})
-	if h.Privilege.Grade == fence.GradeOK {
-		h.Privilege = fence.Finding{Grade: fence.GradeNone, Words: "Redfish tells what an account may switch only when it switches"}
+	h := fence.Examine(ctx, d)
+	if !h.OK() {
+		return h
+	}
+	h.Privilege = fence.Finding{Grade: fence.GradeNone, Words: "Redfish tells what an account may switch only when it switches"}
+	s, err := d.read(ctx)
+	if err == nil {
+		_, err = s.resetTypeOf("ForceOff")
+	}
+	if err != nil {
+		h.Power = fence.Found(err)
 	}
 	return h
 }
