@@ -42,7 +42,7 @@ func VerifyPeer(ca *x509.Certificate, shown []*x509.Certificate, role Role, now 
 		return Peer{}, err
 	}
 	if id.Role != role {
-		return Peer{}, fmt.Errorf("the certificate is of %s %s, not of a %s", id.Role, id.Name, role)
+		return Peer{}, fmt.Errorf("the certificate is of the %s %s, the role wanted is %s", id.Role, id.Name, role)
 	}
 	return Peer{Identity: id, Serial: Serial(leaf), Expired: expired, Expires: leaf.NotAfter}, nil
 }
