@@ -185,6 +185,9 @@ func TestProjectByName(t *testing.T) {
 	if d := byID.Decide(noName); d.Action != policy.Resurrect {
 		t.Errorf("the id says that it isn't this project: %+v", d)
 	}
+	if d := byID.Decide(plain(func(vm *policy.VM) { vm.ProjectID = "" })); d.Action != policy.Hold {
+		t.Errorf("the id is unknown: %+v", d)
+	}
 	if d := byName.Decide(plain(func(vm *policy.VM) { vm.ProjectName = "shop" })); d.Action != policy.Leave {
 		t.Errorf("got %+v", d)
 	}

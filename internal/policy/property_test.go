@@ -50,7 +50,7 @@ func drawVM(t *rapid.T) policy.VM {
 		return map[string]string{"k": word.Draw(t, label)}
 	}
 	return policy.VM{
-		ID: "id", Name: word.Draw(t, "name"), ProjectID: "p", ProjectName: word.Draw(t, "project"), Zone: word.Draw(t, "zone"),
+		ID: "id", Name: word.Draw(t, "name"), ProjectID: word.Draw(t, "project id"), ProjectName: word.Draw(t, "project"), Zone: word.Draw(t, "zone"),
 		Flavor: word.Draw(t, "flavor"), Aggregates: rapid.SliceOfN(word, 0, 2).Draw(t, "aggregates"), Tags: rapid.SliceOfN(word, 0, 2).Draw(t, "tags"),
 		FlavorExtra: one("extra"), ImageProperties: one("image"), Metadata: one("metadata"),
 	}
@@ -59,7 +59,7 @@ func drawVM(t *rapid.T) policy.VM {
 // hide makes some facts of vm unknown.
 func hide(t *rapid.T, vm policy.VM) policy.VM {
 	for label, forget := range map[string]func(){
-		"name": func() { vm.Name = "" }, "project": func() { vm.ProjectName = "" }, "zone": func() { vm.Zone = "" },
+		"name": func() { vm.Name = "" }, "project": func() { vm.ProjectName = "" }, "project id": func() { vm.ProjectID = "" }, "zone": func() { vm.Zone = "" },
 		"flavor": func() { vm.Flavor = "" }, "aggregates": func() { vm.Aggregates = nil }, "tags": func() { vm.Tags = nil },
 		"extra": func() { vm.FlavorExtra = nil }, "image": func() { vm.ImageProperties = nil }, "metadata": func() { vm.Metadata = nil },
 	} {
@@ -134,6 +134,23 @@ func TestGlob(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pattern := rapid.StringOfN(rapid.SampledFrom([]rune("ab*?./ä")), 1, 8, -1).Draw(t, "pattern")
 		name := rapid.StringOfN(rapid.SampledFrom([]rune("ab./ä")), 1, 8, -1).Draw(t, "name")
+		if rapid.Bool().Draw(t, "made to match") {
+			var b strings.Builder
+			for _, r := range pattern {
+				switch r {
+				case '*':
+					b.WriteString(rapid.StringOfN(rapid.SampledFrom([]rune("ab")), 0, 4, -1).Draw(t, "some"))
+				case '?':
+					b.WriteString("a")
+				default:
+					b.WriteRune(r)
+				}
+			}
+			name = b.String()
+		}
+		if name == "" {
+			return // unknown
+		}
 		quoted := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
 		want := regexp.MustCompile(`^` + quoted + `$`).MatchString(name)
 		p, err := policy.Parse("p.yaml", fmt.Appendf(nil, "rules:\n  - {name: r, match: {name: %q}, on_host_failure: resurrect}\n", pattern))

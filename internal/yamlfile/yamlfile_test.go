@@ -170,18 +170,18 @@ func TestBombsAreBounded(t *testing.T) {
 		prev := string(i[0] - 1)
 		bomb.WriteString("a" + i + ": &a" + i + " [" + strings.Repeat("*a"+prev+",", 9) + "*a" + prev + "]\n")
 	}
-	for name, data := range map[string]string{
-		"alias bomb": bomb.String(),
-		"deep":       strings.Repeat("[", 5000),
-		"deep list":  strings.Repeat("[", 200) + strings.Repeat("]", 200),
-		"huge":       "a: " + strings.Repeat("x", yamlfile.MaxSize),
-		"cycle":      "hosts: &h {a: *h}\n",
+	for name, tc := range map[string]struct{ data, want string }{
+		"alias bomb": {bomb.String(), "when every * is followed"},
+		"unclosed":   {strings.Repeat("[", 5000), "is not YAML"},
+		"deep":       {"a: " + strings.Repeat("[", 200) + strings.Repeat("]", 200), "nested more than 100 levels deep"},
+		"huge":       {"a: " + strings.Repeat("x", yamlfile.MaxSize), "larger than 16 MiB"},
+		"cycle":      {"hosts: &h {a: *h}\n", "*h contains itself"},
 	} {
 		start := time.Now()
 		var c config
-		err := yamlfile.Decode("x.yaml", []byte(data), &c)
+		err := yamlfile.Decode("x.yaml", []byte(tc.data), &c)
 		var one *yamlfile.Error
-		if !errors.As(err, &one) {
+		if !errors.As(err, &one) || !strings.Contains(one.Message, tc.want) {
 			t.Errorf("%s: got %v", name, err)
 		} else if len(one.Error()) > 1000 {
 			t.Errorf("%s: a message of %d bytes", name, len(one.Error()))
