@@ -93,6 +93,9 @@ func (d *Detector) onKnown(now time.Time, k HostKnown) []Change {
 		d.verdicts[Unknown]++
 	}
 	d.countSeen(h, -1)
+	if k.Protected && !h.Protected {
+		h.heard = false // it was nobody's business when it last pulsed: wait for a new one
+	}
 	h.introduce(k)
 	d.countSeen(h, +1)
 	d.await(now, h)

@@ -43,7 +43,7 @@ func (d *Detector) stretch(now time.Time) time.Duration {
 	if d.worst == 0 {
 		return 0
 	}
-	halvings := int(now.Sub(d.worstAt) / doubtHalf)
+	halvings := max(0, int(now.Sub(d.worstAt)/doubtHalf))
 	if halvings > 20 {
 		d.worst = 0
 		return 0
@@ -82,7 +82,7 @@ func (d *Detector) takeover(now time.Time) []Change {
 		h.silent, h.heard, h.lost, h.streams = false, false, "", h.streams[:0]
 		for i := range h.planes {
 			p := &h.planes[i]
-			p.life, p.runFrom, p.runLast, p.askedAt, p.witnesses = mark{}, mark{}, time.Time{}, time.Time{}, nil
+			*p = plane{name: p.name}
 		}
 		for i := range h.devices {
 			h.devices[i].offFrom, h.devices[i].quietOff = time.Time{}, time.Time{}

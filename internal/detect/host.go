@@ -36,6 +36,7 @@ type host struct {
 	agent      mark      // the same, or the agent's last answer to a probe
 	silentFrom mark      // last life of any kind, or takeover
 	lastLife   time.Time // last life of any kind, for people; zero if none
+	back       mark      // when it was first heard after the last silence
 	heard      bool      // pulsed since we began to lead (or at all, if we never took over)
 	seen       bool      // pulsed at all
 	silent     bool      // the pulse is overdue, or its last stream was lost
@@ -71,6 +72,7 @@ type stream struct {
 type plane struct {
 	name      Plane
 	life      mark      // last answer; a pulse isn't kept here
+	lifeFrom  mark      // first answer of the present row
 	askedAt   time.Time // last probe without an answer, by whomever
 	runFrom   mark      // first unanswered probe of the present row by valid witnesses
 	runLast   time.Time

@@ -135,11 +135,27 @@ func (h *host) agentLife() mark {
 	return h.pulse
 }
 
-// alivePlane returns a plane that answered a moment ago, nil if none did. Twice the witness window: a lost probe
-// or two don't end a life.
+// answers tells whether the plane answered a moment ago. Twice the witness window: a lost probe or two don't end a
+// life.
+func (d *Detector) answers(now time.Time, p *plane) bool {
+	return !p.life.at.IsZero() && now.Sub(p.life.at) <= 2*d.times.WitnessWindow
+}
+
+// alivePlane returns a plane that has answered for a while, nil if none has. A frozen host that comes back answers on
+// one plane before the others, and its kernel before its agent: that moment is no verdict.
 func (d *Detector) alivePlane(now time.Time, h *host) *plane {
 	for i := range h.planes {
-		if p := &h.planes[i]; !p.life.at.IsZero() && now.Sub(p.life.at) <= 2*d.times.WitnessWindow {
+		if p := &h.planes[i]; d.answers(now, p) && d.silence(now, p.lifeFrom) >= d.times.WitnessWindow {
+			return p
+		}
+	}
+	return nil
+}
+
+// answeringPlane returns a plane that answered a moment ago, nil if none did.
+func (d *Detector) answeringPlane(now time.Time, h *host) *plane {
+	for i := range h.planes {
+		if p := &h.planes[i]; d.answers(now, p) {
 			return p
 		}
 	}
@@ -161,7 +177,8 @@ func (d *Detector) isAgentDown(now time.Time, h *host) bool {
 		s.reported.After(h.agentLife().at) && now.Sub(s.reported) <= d.times.ServiceFresh
 }
 
-// degradedPlane returns a plane other than management that valid witnesses see silent, nil if none is.
+// degradedPlane returns a plane other than management that valid witnesses see silent while the host pulses, nil if
+// none is. Time in which the whole host was silent doesn't count: a host that was frozen isn't degraded.
 func (d *Detector) degradedPlane(now time.Time, h *host) *plane {
 	after := d.stretched(now, d.times.DeadTwoPlanes)
 	for i := range h.planes {
@@ -173,7 +190,7 @@ func (d *Detector) degradedPlane(now time.Time, h *host) *plane {
 		if from.at.IsZero() {
 			from = p.runFrom
 		}
-		if d.silence(now, from) >= after {
+		if d.silence(now, from) >= after && d.silence(now, h.back) >= after {
 			return p
 		}
 	}

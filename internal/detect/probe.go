@@ -14,6 +14,9 @@ func (d *Detector) onProbe(now time.Time, h *host, o Probe) {
 			h.agent = h.silentFrom
 		}
 		if p != nil {
+			if !d.answers(now, p) {
+				p.lifeFrom = h.silentFrom
+			}
 			p.life = h.silentFrom
 			p.runFrom, p.runLast, p.witnesses = mark{}, time.Time{}, p.witnesses[:0]
 		}

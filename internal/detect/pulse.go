@@ -44,6 +44,9 @@ func (d *Detector) takePulse(now time.Time, h *host, boot string) {
 		h.seen = true
 		d.countSeen(h, +1)
 	}
+	if h.silent || !h.heard {
+		h.back = d.mark(now)
+	}
 	h.heard, h.silent, h.lost, h.awaited = true, false, "", time.Time{}
 	h.pulse = d.mark(now)
 	h.alive(h.pulse)

@@ -85,6 +85,15 @@ func (d *Detector) nextLook(now time.Time, h *host) time.Time {
 			next = t
 		}
 	}
+	// A silence that is due already is noted by the next Tick: it must not fall between the two.
+	soon := func(t time.Time) {
+		if t.Before(now) {
+			t = now
+		}
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
 	at(h.leavingUntil)
 	switch {
 	case h.silent:
@@ -96,7 +105,7 @@ func (d *Detector) nextLook(now time.Time, h *host) time.Time {
 		at(d.reaches(now, h.agentLife(), d.times.AgentDownAfter))
 		at(d.reaches(now, h.agentLife(), d.times.HungAfter))
 	case h.heard:
-		at(d.reaches(now, h.pulse, d.times.Suspect))
+		soon(d.reaches(now, h.pulse, d.times.Suspect))
 		if h.verdict == Rebooted {
 			at(h.bootAt.Add(d.times.AgentDownAfter))
 		}
@@ -107,8 +116,7 @@ func (d *Detector) nextLook(now time.Time, h *host) time.Time {
 			at(now.Add(review)) // its witnesses may fall silent themselves
 		}
 	case !h.awaited.IsZero():
-		at(h.awaited.Add(d.stretch(now)))
-		at(now.Add(d.times.ReconnectWave))
+		soon(h.awaited.Add(d.stretch(now)))
 	}
 	return next
 }

@@ -101,7 +101,7 @@ func (d *Detector) waiting(now time.Time, h *host) string {
 	if d.inWave(now) {
 		return "a new leader waits until all agents have had time to come back"
 	}
-	if p := d.alivePlane(now, h); p != nil {
+	if p := d.answeringPlane(now, h); p != nil {
 		return fmt.Sprintf("alive on %s: management or the agent must have been silent for longer", p.name)
 	}
 	var seen, unseen []string
@@ -119,8 +119,9 @@ func (d *Detector) waiting(now time.Time, h *host) string {
 	if len(seen) > 1 && !d.mass {
 		after = d.times.DeadTwoPlanes
 	}
-	return fmt.Sprintf("silent for %s of %s, to valid witnesses on %s", seconds(d.silence(now, h.silentFrom)),
-		seconds(d.stretched(now, after)), strings.Join(seen, ", "))
+	return fmt.Sprintf("silent for %s (%s needed); valid witnesses watch %s (%s without a gap needed)",
+		seconds(d.silence(now, h.silentFrom)), seconds(d.stretched(now, after)),
+		strings.Join(seen, ", "), seconds(d.stretched(now, d.times.witnessSpan(after))))
 }
 
 // Snapshot counts all hosts.

@@ -72,7 +72,7 @@ func (d *Detector) suspectReason(now time.Time, h *host, v Verdict) string {
 	switch {
 	case v == Unknown && judged(h.verdict):
 		s = fmt.Sprintf("it answered: %s no longer holds", h.verdict)
-		if p := d.alivePlane(now, h); p != nil {
+		if p := d.answeringPlane(now, h); p != nil {
 			s = fmt.Sprintf("it answered on %s: %s no longer holds", p.name, h.verdict)
 		}
 	case h.lost != "":
