@@ -34,6 +34,16 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write notes a reset: the kernel tells of it once, to whichever of Read and Write asks first; the other then sees a
+// mere end of file.
+func (c *watchedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		c.end.Store(&err)
+	}
+	return n, err
+}
+
 // howEnded tells what this kernel knows; quiet is the silence after which gRPC gives a connection up.
 func (c *watchedConn) howEnded(quiet time.Duration) (End, error) {
 	err := c.end.Load()

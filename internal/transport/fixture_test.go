@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -232,6 +233,8 @@ func wantError(t testing.TB, err error, part string) {
 		t.Fatalf("error is %v, want one that says %q", err, part)
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 var errNo = errors.New("no, because of the test")
 

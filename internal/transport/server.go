@@ -157,7 +157,10 @@ func (s *Server) Stop(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		s.live.Wait() // bounded: Link.end closes the connection of an agent that doesn't take the news
-		s.grpc.Stop()
+		// Graceful, so that what was said last gets out; bounded all the same.
+		hard := time.AfterFunc(sayGoodbye, s.grpc.Stop)
+		s.grpc.GracefulStop()
+		hard.Stop()
 		s.listener.Close() //nolint:errcheck // closed by grpc already, unless Start was never called
 		s.serving.Wait()
 		close(done)
