@@ -35,6 +35,7 @@ func TestCheckersFindViolations(t *testing.T) {
 	imports := func(pkg string, paths ...string) string {
 		return "package " + pkg + "\n\nimport (\n\t_ \"" + strings.Join(paths, "\"\n\t_ \"") + "\"\n)\n"
 	}
+	const bubble = "package fence\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc f() {\n\tsynctest.Test(nil, func() {\n"
 	for _, tc := range []struct{ name, file, text, want string }{
 		{"engine may import policy", "internal/engine/a.go", imports("engine", module+"internal/policy"), ""},
 		{"engine imports a shell", "internal/engine/a.go", imports("engine", module+"internal/store"), "internal/engine/a.go:4: internal/engine imports internal/store: the engine imports no package of ours but policy"},
@@ -60,6 +61,8 @@ func TestCheckersFindViolations(t *testing.T) {
 		{"engine starts a goroutine", "internal/engine/a.go", "package engine\n\nfunc f() { go f() }\n", "a goroutine in internal/engine"},
 		{"engine counts time", "internal/engine/a.go", "package engine\n\nimport \"time\"\n\nconst x = time.Second\n", ""},
 		{"a test sleeps", "internal/fence/a_test.go", "package fence_test\n\nimport clock \"time\"\n\nfunc f() { clock.Sleep(1) }\n", "a_test.go:5: time.Sleep in a test"},
+		{"a test sleeps in virtual time", "internal/fence/a_test.go", bubble + "\t\ttime.Sleep(1)\n\t})\n}\n", ""},
+		{"a test sleeps beside virtual time", "internal/fence/a_test.go", bubble + "\t})\n\ttime.Sleep(1)\n}\n", "a_test.go:11: time.Sleep in a test"},
 		{"an end-to-end test may", "test/e2e/a_test.go", "package e2e\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", ""},
 		{"code may", "internal/fence/a.go", "package fence\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", ""},
 		{"a long file", "internal/fence/a.go", "package fence\n" + strings.Repeat("//\n", 500), "501 lines"},

@@ -94,7 +94,7 @@ func (s source) name(pkg string) string {
 	return ""
 }
 
-// uses calls found for each pkg.Name in the file.
+// uses calls found for each pkg.Name in the file, with names as given.
 func (s source) uses(pkg string, names []string, found func(name string, line int)) {
 	local := s.name(pkg)
 	if local == "" {
@@ -108,4 +108,23 @@ func (s source) uses(pkg string, names []string, found func(name string, line in
 		}
 		return true
 	})
+}
+
+// bubbles are the first and last lines of the calls of synctest.Test.
+func (s source) bubbles() [][2]int {
+	var out [][2]int
+	local := s.name("testing/synctest")
+	ast.Inspect(s.ast, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		if sel, ok := call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Test" {
+			if id, ok := sel.X.(*ast.Ident); ok && local != "" && id.Name == local {
+				out = append(out, [2]int{s.line(call), s.set.Position(call.End()).Line})
+			}
+		}
+		return true
+	})
+	return out
 }
