@@ -176,6 +176,10 @@ func readRound(ctx context.Context, devices []Device, out []DeviceOutcome, strea
 	wg.Wait()
 	wait, allOff := time.Duration(0), true
 	for i, r := range readings {
+		if r.State == StateUnknown && ctx.Err() != nil {
+			allOff = false
+			continue // cut off by our own end: that says nothing about the device
+		}
 		out[i].Readings = appendRun(out[i].Readings, r)
 		out[i].Off = false
 		switch r.State {

@@ -161,7 +161,7 @@ func TestLostAnswerIsNotRepeated(t *testing.T) {
 func TestReadsSurviveLoss(t *testing.T) {
 	b := startBMC(t, bmc.PrivilegeLevelOperator)
 	n := 0
-	b.set(func() { b.lose = func(bool, []byte) bool { n++; return n%3 == 0 } })
+	b.set(func() { b.lose = func(bool, []byte) bool { n++; return n%5 == 0 } })
 	dev := open(t, b.spec(t, password), time.Second)
 	if s := powerOf(t, dev); s != fence.StateOn {
 		t.Errorf("power is %s", s)
