@@ -124,3 +124,37 @@ func TestLibvirtHook(t *testing.T) {
 		}
 	}
 }
+
+// check-units accepts our units, and refuses one with a misspelt setting (which
+// systemd itself only mentions) or a gate that gives up.
+func TestUnits(t *testing.T) {
+	check := func(change func(unit string) string) (int, string) {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS("systemd")); err != nil {
+			t.Fatal(err)
+		}
+		gate := filepath.Join(dir, "ninelives-gate.service")
+		unit, err := os.ReadFile(gate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(gate, []byte(change(string(unit))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("./check-units", dir)
+		out, _ := cmd.CombinedOutput()
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	code, out := check(func(unit string) string { return unit })
+	if code == 2 {
+		t.Skip(out)
+	}
+	if code != 0 {
+		t.Errorf("our units: exit %d: %s", code, out)
+	}
+	for _, change := range [][2]string{{"RemainAfterExit=", "RemainAfterExitt="}, {"TimeoutStartSec=infinity", "TimeoutStartSec=90s"}, {"Before=libvirt", "After=libvirt"}} {
+		if code, out := check(func(unit string) string { return strings.ReplaceAll(unit, change[0], change[1]) }); code != 1 {
+			t.Errorf("%s instead of %s: exit %d: %s", change[1], change[0], code, out)
+		}
+	}
+}
