@@ -35,10 +35,10 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 }
 
 // Write notes a reset: the kernel tells of it once, to whichever of Read and Write asks first; the other then sees a
-// mere end of file.
+// mere end of file. (EPIPE is no reset: it is what a write gets after the peer's proper end.)
 func (c *watchedConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, syscall.ECONNRESET) {
 		c.end.Store(&err)
 	}
 	return n, err
@@ -57,7 +57,7 @@ func (c *watchedConn) howEnded(quiet time.Duration) (End, error) {
 	switch {
 	case errors.Is(*err, io.EOF):
 		return EndEOF, *err
-	case errors.Is(*err, syscall.ECONNRESET), errors.Is(*err, syscall.EPIPE):
+	case errors.Is(*err, syscall.ECONNRESET):
 		return EndReset, *err
 	case errors.Is(*err, syscall.ETIMEDOUT), errors.Is(*err, syscall.EHOSTUNREACH),
 		errors.Is(*err, syscall.ENETUNREACH), errors.As(*err, &timeout) && timeout.Timeout():
