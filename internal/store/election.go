@@ -56,11 +56,13 @@ func (s *Embedded) take() (settled, leads bool) {
 	epoch, err := s.claim()
 	if err != nil {
 		s.announce(Leadership{})
-		if s.life.Err() == nil {
+		if why := err.Error(); s.life.Err() == nil && why != s.claimProblem {
+			s.claimProblem = why // it is tried again at each heartbeat
 			s.o.Logger.Warn("cannot claim leadership", "error", err)
 		}
 		return false, false
 	}
+	s.claimProblem = ""
 	s.announce(Leadership{Leader: true, Epoch: epoch, LeaderName: s.o.Name})
 	return true, true
 }

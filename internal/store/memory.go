@@ -34,6 +34,7 @@ type MemoryCluster struct {
 	epoch   Epoch
 	leader  string
 	servers map[string]*Memory
+	mute    int // so many commits get no answer
 }
 
 // NewMemory makes a cluster in memory, all servers up.
@@ -122,6 +123,13 @@ func (c *MemoryCluster) setDown(s *Memory, down bool) {
 	if !down {
 		s.catchUp()
 	}
+}
+
+// LoseAnswers lets the next n commits be written but end with ErrUncertain.
+func (c *MemoryCluster) LoseAnswers(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mute = n
 }
 
 // Compact forgets the history: watches that begin before now start with a Reset.

@@ -58,6 +58,10 @@ func (m *Memory) Commit(ctx context.Context, epoch Epoch, ops ...Op) (Permit, er
 		return Permit{}, fmt.Errorf("cannot commit: %w: epoch %d isn't current", ErrDeposed, epoch)
 	}
 	c.apply(ops)
+	if c.mute > 0 {
+		c.mute--
+		return Permit{}, fmt.Errorf("cannot commit: %w: %w: the answer was lost", ErrUncertain, ErrNoQuorum)
+	}
 	return permit, nil
 }
 

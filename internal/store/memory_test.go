@@ -76,6 +76,18 @@ func TestMemoryFailover(t *testing.T) {
 	wantErr(t, err, ErrClosed)
 }
 
+func TestMemoryLosesAnswers(t *testing.T) {
+	c := NewMemory(MemoryOptions{})
+	s := c.Server("server-1")
+	e := (<-s.Lead(t.Context())).Epoch
+	c.LoseAnswers(1)
+	p, err := s.Commit(t.Context(), e, Put("x", val(t, "written")))
+	wantErr(t, err, ErrUncertain)
+	wantErr(t, p.Check(), ErrExpired)
+	diff(t, "records", map[string]string{"x": "written"}, words(t, s, ""))
+	commit(t, s, e, Delete("x"))
+}
+
 // A watcher that never reads costs at most maxPending changes or one list.
 func TestFeedIsBounded(t *testing.T) {
 	f := newFeed()

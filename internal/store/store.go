@@ -23,10 +23,12 @@ var (
 	// ErrDeposed: the epoch isn't (or no longer) the current one, or this server
 	// doesn't lead. Nothing was written.
 	ErrDeposed = errors.New("this server no longer leads")
-	// ErrNoQuorum: no majority of the servers answered in time. A read gave
-	// nothing. A Commit that ends so may or may not have been written: reload
-	// before going on, never assume either.
+	// ErrNoQuorum: no majority of the servers answered in time.
 	ErrNoQuorum = errors.New("no quorum")
+	// ErrUncertain: a Commit was sent and got no answer; it may or may not be
+	// written, or be written later. Load the records again before deciding
+	// anything on them, never assume either. The cause is wrapped as well.
+	ErrUncertain = errors.New("outcome unknown")
 	// ErrTooLarge: more operations or bytes than one transaction may carry.
 	// Nothing was written.
 	ErrTooLarge = errors.New("transaction too large")
@@ -174,9 +176,10 @@ type Store interface {
 	Name() string
 
 	// Commit carries out all operations or none, if epoch is current. The permit
-	// counts from when Commit was called. Errors: ErrDeposed, ErrNoQuorum (outcome
-	// unknown), ErrTooLarge, ErrBadOp, ErrNoSpace, ErrClosed. No operations at all
-	// is good for a permit: it proves the leadership anew.
+	// counts from when Commit was called. Errors: ErrDeposed, ErrTooLarge, ErrBadOp,
+	// ErrNoSpace, ErrClosed, and ErrUncertain with its cause; all but the last mean
+	// that nothing was written. No operations at all is good for a permit: it
+	// proves the leadership anew.
 	Commit(ctx context.Context, epoch Epoch, ops ...Op) (Permit, error)
 
 	// Get reads one record, linearizably. Errors: ErrNotFound, ErrNoQuorum, ErrClosed.

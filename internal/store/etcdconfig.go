@@ -1,0 +1,80 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/server/v3/embed"
+)
+
+func (s *Embedded) config() *embed.Config {
+	cfg := embed.NewConfig()
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newEtcdLog(s.o.Logger, &s.closing, s.etcdFatal))
+	cfg.Name = s.o.Name
+	cfg.Dir = s.dir.etcd()
+	cfg.InitialClusterToken = s.o.ClusterToken
+	cfg.PeerTLSInfo = s.peerTLS()
+	scheme := "http"
+	if !cfg.PeerTLSInfo.Empty() {
+		scheme = "https"
+	}
+	var initial []string
+	for name, addr := range s.o.Initial {
+		initial = append(initial, name+"="+scheme+"://"+addr)
+	}
+	cfg.InitialCluster = strings.Join(initial, ",")
+	cfg.AdvertisePeerUrls = []url.URL{{Scheme: scheme, Host: s.o.Initial[s.o.Name]}}
+	cfg.ListenPeerUrls = nil
+	if len(s.o.Initial) > 1 {
+		cfg.ListenPeerUrls = []url.URL{{Scheme: scheme, Host: s.o.ListenCluster}}
+	}
+	// No client port. An address must be advertised all the same: etcd takes a
+	// server that advertises none for one that never ran, and would let a second
+	// one of the same name, or one with a lost disk, in under its identity.
+	cfg.ListenClientUrls, cfg.ListenClientHttpUrls = nil, nil
+	cfg.AdvertiseClientUrls = []url.URL{{Scheme: "unix", Host: "in-process"}}
+	cfg.TickMs = uint(s.o.Heartbeat.Milliseconds())
+	cfg.ElectionMs = uint(s.o.ElectionTimeout.Milliseconds())
+	cfg.MaxTxnOps = MaxOps
+	cfg.MaxRequestBytes = 2 * MaxBytes // keys' prefixes and protobuf come on top
+	cfg.AutoCompactionMode = embed.CompactorModePeriodic
+	cfg.AutoCompactionRetention = s.o.Compaction.String()
+	cfg.QuotaBackendBytes = s.o.QuotaBytes
+	return cfg
+}
+
+func (s *Embedded) peerTLS() transport.TLSInfo {
+	if s.o.TLS.CertFile == "" || len(s.o.Initial) == 1 {
+		return transport.TLSInfo{}
+	}
+	return transport.TLSInfo{
+		CertFile:         s.o.TLS.CertFile,
+		KeyFile:          s.o.TLS.KeyFile,
+		TrustedCAFile:    s.o.TLS.CAFile,
+		ClientCertAuth:   true,
+		AllowedHostnames: s.o.TLS.AllowedNames,
+		// The name is what is trusted. Comparing a caller's IP with its certificate
+		// would ask the DNS in the middle of a failover, and break behind NAT.
+		SkipClientSANVerify: true,
+	}
+}
+
+// startProblem adds what an operator can do about it.
+func (s *Embedded) startProblem(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("cluster address %s is taken by another program: %w", s.o.ListenCluster, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("cluster address %s isn't one of this machine: %w", s.o.ListenCluster, err)
+	case errors.Is(err, syscall.ENOSPC) && s.failure.Load() == nil:
+		return fmt.Errorf("the disk of data directory %s is full: %w", s.o.DataDir, err)
+	// etcd has no type for this one.
+	case strings.Contains(err.Error(), "has already been bootstrapped"):
+		return fmt.Errorf("the other servers know a server %q with data, and this one has none in %s: do two servers have this name, or was its disk lost? (%w)", s.o.Name, s.o.DataDir, err)
+	}
+	return err
+}
