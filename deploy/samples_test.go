@@ -72,15 +72,18 @@ func TestDevicesSample(t *testing.T) {
 func TestServerAndAgentSamples(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		var s struct {
-			Name, Data string
-			Listen     struct{ API, Agents, Cluster netip.AddrPort }
-			Cluster    struct{ Initial map[string]netip.AddrPort }
-			Cloud      struct{ Name string }
+			Name, Data, Host string
+			Listen           struct{ API, Agents, Cluster netip.AddrPort }
+			Advertise        []netip.AddrPort
+			TLS              struct{ Cert, Key string }
+			Cluster          struct{ Initial map[string]netip.AddrPort }
+			Cloud            struct{ Name, Config string }
+			Times            map[string]yamlfile.Duration
 		}
 		if err := yamlfile.Decode("server.yaml", read(t, "server.yaml", all), &s); err != nil {
 			t.Fatal(err)
 		}
-		if s.Name == "" || s.Data == "" || s.Cloud.Name == "" || !s.Listen.API.Addr().IsLoopback() || len(s.Cluster.Initial) != 3 && all {
+		if s.Name == "" || s.Data == "" || s.Cloud.Name == "" || !s.Listen.API.Addr().IsLoopback() || all && (len(s.Cluster.Initial) != 3 || len(s.Times) != 5 || s.TLS.Key == "" || s.Cloud.Config == "") {
 			t.Errorf("got %+v", s)
 		}
 		var a struct {
