@@ -32,6 +32,7 @@ func ParseDevices(path string, data []byte) (Devices, error) {
 		return Devices{}, err
 	}
 	var errs yamlfile.Errors
+	secretLines := map[int]bool{}
 	if len(d.Hosts) == 0 {
 		errs = append(errs, file.Errorf("hosts", "no hosts: nothing to import"))
 	}
@@ -39,7 +40,12 @@ func ParseDevices(path string, data []byte) (Devices, error) {
 		m := d.Hosts[host]
 		m.Host = host
 		d.Hosts[host] = m
-		errs = append(errs, checkMachine(file, m)...)
+		errs = append(errs, checkMachine(file, m, secretLines)...)
+	}
+	for _, e := range errs {
+		if secretLines[e.Line] {
+			e.Snippet = ""
+		}
 	}
 	if err := errs.Err(); err != nil {
 		return Devices{}, err
@@ -47,7 +53,9 @@ func ParseDevices(path string, data []byte) (Devices, error) {
 	return d, nil
 }
 
-func checkMachine(file *yamlfile.File, m Machine) (errs yamlfile.Errors) {
+// checkMachine finds the mistakes of one host, and notes the lines that hold a
+// secret: no message may show them.
+func checkMachine(file *yamlfile.File, m Machine, secretLines map[int]bool) (errs yamlfile.Errors) {
 	at := fmt.Sprintf("hosts[%q]", m.Host)
 	if len(m.Levels) == 0 {
 		errs = append(errs, file.Errorf(at, "%s has no levels: nothing could fence it", m.Host))
@@ -59,7 +67,9 @@ func checkMachine(file *yamlfile.File, m Machine) (errs yamlfile.Errors) {
 		for j, spec := range level {
 			for _, se := range specErrors(spec.Validate()) {
 				key := fmt.Sprintf("%s.levels[%d][%d].%s", at, i, j, se.Key)
-				errs = append(errs, file.Errorf(key, "%s", se.Error()))
+				e := file.Errorf(key, "%s", se.Error())
+				secretLines[e.Line] = secretLines[e.Line] || se.secret
+				errs = append(errs, e)
 			}
 		}
 	}

@@ -63,16 +63,22 @@ func sameUUID(a, b string) bool {
 // byteOrders are the ways in which one UUID is met in the field: as RFC 4122
 // says; with the first three fields little-endian (SMBIOS 2.6, DSP0134 7.2.1);
 // and wholly reversed, least significant byte first (IPMI 2.0, 20.8), which
-// firmware applies to either of the former.
+// firmware applies to either of the former. The list is its own inverse: if b is
+// among a's orders, a is among b's.
 func byteOrders(u [16]byte) [][16]byte {
-	smbios := u
-	slices.Reverse(smbios[0:4])
-	slices.Reverse(smbios[4:6])
-	slices.Reverse(smbios[6:8])
-	all := [][16]byte{u, smbios, u, smbios}
-	slices.Reverse(all[2][:])
-	slices.Reverse(all[3][:])
-	return all
+	return [][16]byte{u, swapped(u), reversed(u), reversed(swapped(u)), swapped(reversed(u))}
+}
+
+func swapped(u [16]byte) [16]byte {
+	slices.Reverse(u[0:4])
+	slices.Reverse(u[4:6])
+	slices.Reverse(u[6:8])
+	return u
+}
+
+func reversed(u [16]byte) [16]byte {
+	slices.Reverse(u[:])
+	return u
 }
 
 // rawUUID reads 32 hexadecimal digits with any dashes, spaces and braces.

@@ -57,6 +57,9 @@ func (s Spec) Password() (Secret, error) { return ReadSecret(s.PasswordFile, s.P
 type SpecError struct {
 	Key   string // the key that is wrong, e.g. "address" or "options.password"
 	Words string
+
+	// secret: the value is one, or holds one, and must not be shown.
+	secret bool
 }
 
 func (e *SpecError) Error() string { return e.Key + ": " + e.Words }
@@ -142,7 +145,10 @@ func (s Spec) validateIPMI() (errs []error) {
 
 func (s Spec) validateRedfish() (errs []error) {
 	if _, err := RedfishURL(s.Address); err != nil {
-		errs = append(errs, wrong("address", "%v", err))
+		errs = append(errs, &SpecError{Key: "address", Words: err.Error(), secret: strings.Contains(s.Address, "@")})
+	}
+	if strings.Contains(s.System, "/") && !strings.HasPrefix(s.System, "/redfish/") {
+		errs = append(errs, wrong("system", "%q is neither a system's id nor a path below /redfish/", s.System))
 	}
 	if s.Insecure && s.CAFile != "" {
 		errs = append(errs, wrong("insecure", "contradicts ca_file: leave out one of them"))
@@ -201,8 +207,9 @@ func RedfishURL(address string) (*url.URL, error) {
 		text = "https://" + text
 	}
 	u, err := url.Parse(text)
+	// The address isn't repeated: a mistaken one may hold a login.
 	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") {
-		return nil, fmt.Errorf("%q is not a host or an https URL", address)
+		return nil, errors.New("not a host or an https URL")
 	}
 	if u.User != nil {
 		return nil, errors.New("holds a login: use username and password_file")

@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -80,7 +81,7 @@ func (s Spec) validateOption(name, value string) error {
 		return wrong(key, "can't be set: %s", why)
 	}
 	if slices.Contains(secretOptions[:], name) {
-		return wrong(key, "a secret is never written here: use %s_file or %s_env", name, name)
+		return &SpecError{Key: key, Words: fmt.Sprintf("a secret is never written here: use %s_file or %s_env", name, name), secret: true}
 	}
 	if !optionName.MatchString(name) {
 		return wrong(key, "is not the name of an option")
