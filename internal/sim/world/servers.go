@@ -48,6 +48,7 @@ func (w *World) AddVM(s VMSpec) *VM {
 	w.vms[v.ID] = v
 	w.vmIDs = append(w.vmIDs, v.ID)
 	v.PowerState = powerFor(v.VMState)
+	w.addAction(Caller{User: v.User, Project: v.Project, RequestID: "req-" + w.uuid()}, v, "create")
 	switch v.VMState {
 	case Active, Paused, Rescued, Resized:
 		v.Wanted = v.VMState == Active
