@@ -7,12 +7,13 @@ type Kind string
 
 // The actions. Dangerous ones change the world and need a permit; the others only read, or tell.
 const (
-	ReadPower   Kind = "read-power"   // while suspect: keep reading until the suspicion ends; after a proof: once
+	ReadPower   Kind = "read-power"   // a fenced host's devices, once; while a host is suspect the detector asks for readings
 	ListServers Kind = "list-servers" // Nova's servers of the host, Placement's consumers, migrations, the service
 	Inspect     Kind = "inspect"      // an evacuation nobody answered: read Nova's instance actions
 	Track       Kind = "track"        // all evacuations away from the host, one query
 	Look        Kind = "look"         // one VM afresh
 	ReadService Kind = "read-service" // the host's nova-compute service afresh
+	AskGuests   Kind = "ask-guests"   // have the host's agent list its QEMU processes now
 	SendGate    Kind = "gate"         // tell the host's agent whether nova-compute may start, and what may not
 
 	Fence      Kind = "fence"               // switch off, read off twice
@@ -120,7 +121,7 @@ type Effects struct {
 // rpc_response_timeout (60 s) and a little; a fence gets its off_timeout through Config.
 var deadlines = map[Kind]time.Duration{
 	ReadPower: 20 * time.Second, ListServers: 60 * time.Second, Inspect: 20 * time.Second, Track: 20 * time.Second,
-	Look: 20 * time.Second, ReadService: 20 * time.Second, SendGate: 10 * time.Second,
+	Look: 20 * time.Second, ReadService: 20 * time.Second, AskGuests: 10 * time.Second, SendGate: 10 * time.Second,
 	TakeOut: 75 * time.Second, ResetState: 75 * time.Second, Evacuate: 75 * time.Second, Pause: 75 * time.Second,
 	Start: 75 * time.Second, HardReboot: 75 * time.Second, PutBack: 75 * time.Second,
 	PowerOn: 3 * time.Minute,

@@ -14,9 +14,12 @@ func (e *Engine) answered(ev Answered) {
 	if a == nil {
 		return
 	}
-	if a.Do == SendGate {
+	switch a.Do {
+	case SendGate:
 		e.gateSent(a, ev)
 		return
+	case AskGuests:
+		return // the list itself comes as AgentReported
 	}
 	in := e.incidents[a.Incident]
 	if in == nil {

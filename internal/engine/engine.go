@@ -111,13 +111,11 @@ func (e *Engine) take(ev Event) {
 	case HostForgotten:
 		e.hostForgotten(ev.Host)
 	case InventoryRead:
-		e.host(ev.Host).vms = ev.VMs
+		e.inventoryRead(ev)
 	case Assessed:
 		e.assessed(ev)
 	case AgentReported:
 		e.agentReported(ev)
-	case GateAsked:
-		e.host(ev.Host).asked = ev.Boot
 	case ServiceRead:
 		e.serviceRead(ev)
 	case FenceDone:

@@ -36,6 +36,7 @@ func (e *Engine) entangled(in *Incident, vm VM, migrations []Migration) string {
 		case known && runs:
 			return fmt.Sprintf("runs on %s, Nova says %s (a %s was under way)", other, in.Host, m.Type)
 		case !known:
+			e.do("guests/"+other, Action{Do: AskGuests, Host: other, Why: vm.Name + " may run there"})
 			return fmt.Sprintf("a %s between %s and %s was under way, and no agent of %s says whether it runs there", m.Type, m.Source, m.Dest, other)
 		}
 	}
@@ -65,7 +66,9 @@ func (e *Engine) settleArrivals(in *Incident) {
 		switch {
 		case known && runs:
 			e.setState(r, Skipped, "still runs on "+r.VM.Host)
-		case known:
+		case !known:
+			e.do("guests/"+r.VM.Host, Action{Do: AskGuests, Host: r.VM.Host, Why: r.VM.Name + " may run there"})
+		default:
 			e.setState(r, Held, fmt.Sprintf("had moved to %s before it died, Nova says %s: openstack server set --state error, then openstack server rebuild, or reboot it hard on %s",
 				in.Host, r.VM.Host, r.VM.Host))
 		}

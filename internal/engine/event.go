@@ -40,9 +40,6 @@ type AgentReported struct {
 	Report AgentReport
 }
 
-// GateAsked is a host that wants to start nova-compute.
-type GateAsked struct{ Host, Boot string }
-
 // ServiceRead is one fresh reading of a host's nova-compute service.
 type ServiceRead struct {
 	Action  string
@@ -172,7 +169,6 @@ func (HostForgotten) event() {}
 func (InventoryRead) event() {}
 func (Assessed) event()      {}
 func (AgentReported) event() {}
-func (GateAsked) event()     {}
 func (ServiceRead) event()   {}
 func (FenceDone) event()     {}
 func (PowerRead) event()     {}

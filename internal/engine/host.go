@@ -35,7 +35,8 @@ type AgentReport struct {
 	At         time.Time `json:"at"` // when it arrived here
 	Boot       string    `json:"boot"`
 	Guests     []string  `json:"guests"`      // uuids of the QEMU processes it sees
-	GuestsSeen bool      `json:"guests_seen"` // whether it could look at all
+	GuestsSeen bool      `json:"guests_seen"`     // whether it could look at all
+	AsOf       time.Time `json:"as_of,omitzero"` // the list was read after this: it answers an order given then
 	Stores     []string  `json:"stores"`      // identities of its instances stores
 	GateClosed bool      `json:"gate_closed"`
 }
@@ -59,6 +60,7 @@ type host struct {
 	vms         []VM   // the inventory before a failure
 	asked       string // boot whose gate waits for an answer
 	sent        Gate   // the last gate order
+	boot        string // the last boot whose end, if it ended, an incident has taken in; on record
 	maintenance *Maintenance
 }
 
@@ -75,12 +77,17 @@ func (h *host) sees(now time.Time, store string) bool {
 	return store != "" && now.Sub(h.report.At) <= time.Minute && slices.Contains(h.report.Stores, store)
 }
 
-// runs answers whether the host's agent sees a QEMU process of the VM. known is false when no fresh report says.
+// runs answers whether the host's agent sees a QEMU process of the VM. That it doesn't is only known from a list that
+// was certainly read after since: an older one may have been on its way for long.
 func (h *host) runs(now time.Time, vm string, since time.Time) (runs, known bool) {
-	if !h.report.GuestsSeen || h.report.At.Before(since) || now.Sub(h.report.At) > 15*time.Second {
+	r := h.report
+	if !r.GuestsSeen || now.Sub(r.At) > 15*time.Second {
 		return false, false
 	}
-	return slices.Contains(h.report.Guests, vm), true
+	if slices.Contains(r.Guests, vm) && !r.At.Before(since) {
+		return true, true
+	}
+	return false, !r.AsOf.IsZero() && !r.AsOf.Before(since)
 }
 
 // blind reports whether no agent can ever see this host's guests: the fake driver has none.

@@ -13,3 +13,12 @@ func (e *Engine) hostForgotten(name string) {
 		delete(e.hosts, name)
 	}
 }
+
+// inventoryRead keeps the last list from before a failure until the incident's own plan was checked against it.
+func (e *Engine) inventoryRead(ev InventoryRead) {
+	h := e.host(ev.Host)
+	if in := e.incidentOf(ev.Host); h.now.Suspect || in != nil && in.acting() && !in.Planned {
+		return
+	}
+	h.vms = ev.VMs
+}

@@ -132,9 +132,9 @@ func (e *Engine) serviceRead(ev ServiceRead) {
 // word for word, and never while an evacuation from the host is open.
 func (e *Engine) beginPutBack(in *Incident) {
 	s := e.host(in.Host).facts.Service
-	enable := in.Out.Disabled && s.Disabled && s.DisabledReason == in.Out.Reason
 	force := in.Out.Forced && s.ForcedDown
-	if !enable && !force {
+	enable := force && in.Out.Disabled && s.Disabled && s.DisabledReason == in.Out.Reason
+	if !force { // an operator had forced it down before us, or has un-forced it: theirs to take back
 		e.readmitted(in)
 		return
 	}
@@ -159,7 +159,7 @@ func (e *Engine) putBack(in *Incident, ev Answered) {
 // putBackSeen waits until Nova's own record shows what we asked for.
 func (e *Engine) putBackSeen(in *Incident) bool {
 	s := e.host(in.Host).facts.Service
-	if in.Out.Forced && s.ForcedDown || in.Out.Disabled && s.Disabled && s.DisabledReason == in.Out.Reason {
+	if in.Out.Forced && s.ForcedDown {
 		return false
 	}
 	e.readmitted(in)

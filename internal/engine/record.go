@@ -20,7 +20,7 @@ type HostRecord struct {
 
 func (e *Engine) hostRecord(name string) HostRecord {
 	h := e.host(name)
-	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.now.Boot}
+	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.boot}
 }
 
 func splitKey(key string) []string { return strings.Split(key, "/") }
@@ -52,7 +52,7 @@ func (e *Engine) Load(key string, data []byte) error {
 	switch v := into.(type) {
 	case *HostRecord:
 		h := e.host(v.Host)
-		h.maintenance, h.verdicts = v.Maintenance, v.Verdicts
+		h.maintenance, h.verdicts, h.boot = v.Maintenance, v.Verdicts, v.Boot
 	case *Incident:
 		e.incidents[v.ID] = v
 		if e.vms[v.ID] == nil {

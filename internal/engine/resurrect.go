@@ -66,7 +66,7 @@ func (e *Engine) follow(in *Incident) {
 	if open && e.every("track/"+in.ID, time.Second) {
 		e.track(in)
 	}
-	if held && in.Return.Boot == "" && e.every("held/"+in.ID, 15*time.Second) {
+	if held && in.Return.Boot == "" && e.every("held/"+in.ID, 5*time.Second) {
 		e.do("list/"+in.Host, Action{Do: ListServers, Incident: in.ID, Host: in.Host, Why: "held VMs are looked at again"})
 	}
 	e.settleArrivals(in)

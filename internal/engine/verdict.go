@@ -17,6 +17,10 @@ func (e *Engine) assessed(ev Assessed) {
 	if ev.Verdict == Up && !ev.Suspect {
 		h.lived = true
 	}
+	if h.alive() && !ev.Suspect && ev.Boot != "" && ev.Boot != h.boot {
+		h.boot = ev.Boot // in the same step, and so the same transaction, as the incident of the boot before
+		e.touchHost(ev.Host)
+	}
 	if in := e.incidentOf(ev.Host); in != nil {
 		e.reassess(in, h, before)
 		return
@@ -24,7 +28,6 @@ func (e *Engine) assessed(ev Assessed) {
 	if ev.Suspect && !before.Suspect {
 		h.troubled = e.now
 		e.note(Warning, ev.Host, "", "", "suspect: "+ev.Reason)
-		e.do("power/"+ev.Host, Action{Do: ReadPower, Host: ev.Host, Why: ev.Reason})
 		e.do("list/"+ev.Host, Action{Do: ListServers, Host: ev.Host, Why: "to have the plan ready"})
 	}
 	if !ev.Suspect && before.Suspect && ev.Verdict == Up {

@@ -80,6 +80,7 @@ func (e *Engine) verify(in *Incident, r *Recovery, vm VM) {
 	} else if runs, known := h.runs(e.now, vm.ID, either2(r.Done, r.Accepted)); known && runs {
 		r.SeenBy = "agent"
 	} else if e.now.Sub(either2(r.Done, r.Accepted)) < seenWithin {
+		e.do("guests/"+vm.Host, Action{Do: AskGuests, Host: vm.Host, Why: vm.Name + " should run there"})
 		return
 	} else if known {
 		e.again(r, fmt.Sprintf("Nova says ACTIVE on %s, but its agent sees no such guest", vm.Host))

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/cloud"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/store"
+)
+
+// act carries out one action of the engine and puts its answer into the loop. It is the only place where decisions
+// touch the world.
+func (r *reign) act(a engine.Action, p store.Permit) {
+	ctx, cancel := context.WithDeadline(r.ctx, a.Deadline)
+	defer cancel()
+	began := time.Now()
+	ev := r.perform(ctx, a, p)
+	r.s.metrics.acted(a.Do, time.Since(began))
+	if r.ctx.Err() == nil && ev != nil {
+		r.in.put(ev)
+	}
+}
+
+func (r *reign) perform(ctx context.Context, a engine.Action, p store.Permit) engine.Event {
+	c := r.s.cloud
+	intent := cloud.Intent{Permit: r.permit(p)}
+	switch a.Do {
+	case engine.ReadPower:
+		return r.s.fencing.readPower(ctx, a)
+	case engine.Fence:
+		return r.s.fencing.fence(ctx, a, r.permit(p))
+	case engine.PowerOn:
+		return r.s.fencing.powerOn(ctx, a, r.permit(p))
+	case engine.ListServers:
+		return r.s.inventory.list(ctx, a)
+	case engine.Track:
+		return r.s.inventory.track(ctx, a)
+	case engine.Inspect:
+		return r.s.inventory.inspect(ctx, a)
+	case engine.Look:
+		return r.s.inventory.look(ctx, a)
+	case engine.ReadService:
+		return r.s.inventory.readService(ctx, a)
+	case engine.AskGuests:
+		return r.s.agents.askGuests(ctx, a)
+	case engine.SendGate:
+		return r.s.agents.sendGate(ctx, a, uint64(r.epoch))
+	case engine.TakeOut:
+		return answer(c.TakeOut(ctx, intent, a.Service, cloud.TakeOut{Disable: a.Disable, Reason: reasonIf(a.Disable, a.Why)})).of(a)
+	case engine.PutBack:
+		return answer(c.PutBack(ctx, intent, a.Service, cloud.PutBack{Enable: a.Disable})).of(a)
+	case engine.Evacuate:
+		return answer(c.Evacuate(ctx, intent, a.VM, cloud.Evacuate{Host: a.Target, Stopped: a.Stopped})).of(a)
+	case engine.ResetState:
+		return answer(c.ResetState(ctx, intent, a.VM, cloud.StateError)).of(a)
+	case engine.Pause:
+		return answer(c.Pause(ctx, intent, a.VM)).of(a)
+	case engine.Start:
+		return answer(c.Start(ctx, intent, a.VM)).of(a)
+	case engine.HardReboot:
+		return answer(c.HardReboot(ctx, intent, a.VM)).of(a)
+	default:
+		return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: "this server doesn't know how to " + string(a.Do)}
+	}
+}
+
+func reasonIf(disable bool, reason string) string {
+	if disable {
+		return reason
+	}
+	return ""
+}
+
+// outcome is what a write came to.
+type outcome struct {
+	receipt cloud.Receipt
+	err     error
+}
+
+func answer(receipt cloud.Receipt, err error) outcome { return outcome{receipt, err} }
+
+// of says it to the engine. Anything that isn't certainly a no or certainly unsent counts as unanswered.
+func (o outcome) of(a engine.Action) engine.Event {
+	ev := engine.Answered{Action: a.ID, Answer: engine.Accepted}
+	if o.err == nil {
+		return ev
+	}
+	ev.Text = o.err.Error()
+	var refused *cloud.Refused
+	switch {
+	case errors.As(o.err, &refused):
+		ev.Answer, ev.Status = engine.Refused, refused.Status
+	case errors.Is(o.err, cloud.ErrNotSent):
+		ev.Answer = engine.NotSent
+	default:
+		ev.Answer = engine.Unanswered
+	}
+	return ev
+}

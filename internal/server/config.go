@@ -1,0 +1,136 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/yamlfile"
+)
+
+// Config is server.yaml.
+type Config struct {
+	// Name is this server's name, unique among the servers; default: the machine's host name.
+	Name string `yaml:"name"`
+	// Data is where the database, the CA and the admin token lie (0700).
+	Data   string `yaml:"data"`
+	Listen Listen `yaml:"listen"`
+	// Cluster names all servers; absent: this is the only one.
+	Cluster Cluster `yaml:"cluster"`
+	Cloud   Cloud   `yaml:"cloud"`
+	// Host is the compute host, as Nova names it, on whose machine this server runs; "" if on none. It is never fenced.
+	Host  string `yaml:"host"`
+	Times Times  `yaml:"times"`
+	TLS   TLS    `yaml:"tls"`
+	// Advertise are the addresses that agents are told to reach this server at, host:port; default: listen.agents
+	// where that names an address.
+	Advertise []string `yaml:"advertise"`
+}
+
+// Listen are the ports of a server.
+type Listen struct {
+	API     string `yaml:"api"`
+	Agents  string `yaml:"agents"`
+	Cluster string `yaml:"cluster"`
+}
+
+// Cluster lists the servers: name → cluster address.
+type Cluster struct {
+	Initial map[string]string `yaml:"initial"`
+}
+
+// Cloud says which cloud: a name of clouds.yaml, or none for OS_* of the environment.
+type Cloud struct {
+	Name   string `yaml:"name"`
+	Config string `yaml:"config"` // path of clouds.yaml; default: where every OpenStack client looks
+}
+
+// TLS is the certificate of the API port; needed when it isn't on loopback.
+type TLS struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Times are the safety times an operator may set; detect.Derive checks them against their floors.
+type Times struct {
+	Pulse      yamlfile.Duration `yaml:"pulse"`
+	DeadAfter  yamlfile.Duration `yaml:"dead_after"`
+	HungAfter  yamlfile.Duration `yaml:"hung_after"`
+	Leaving    yamlfile.Duration `yaml:"leaving"`
+	RequestTTL yamlfile.Duration `yaml:"request_ttl"`
+}
+
+// DefaultConfig is what a file starts from.
+func DefaultConfig() Config {
+	return Config{
+		Data:   "/var/lib/ninelives",
+		Listen: Listen{API: "127.0.0.1:7400", Agents: "0.0.0.0:7401", Cluster: "127.0.0.1:7402"},
+	}
+}
+
+// LoadConfig reads server.yaml strictly: every mistake with file, line, column and what was probably meant.
+func LoadConfig(path string) (Config, error) {
+	c := DefaultConfig()
+	f, err := yamlfile.Open(path, &c)
+	if err != nil {
+		return Config{}, err
+	}
+	var errs yamlfile.Errors
+	for _, a := range []struct{ key, addr string }{{"listen.api", c.Listen.API}, {"listen.agents", c.Listen.Agents}, {"listen.cluster", c.Listen.Cluster}} {
+		if _, _, err := net.SplitHostPort(a.addr); err != nil {
+			errs = append(errs, f.Errorf(a.key, "%q is no address: it should be HOST:PORT", a.addr))
+		}
+	}
+	if _, err := c.times(); err != nil {
+		errs = append(errs, f.Errorf("times", "%v", err))
+	}
+	if n := len(c.Cluster.Initial); n > 0 {
+		if _, ok := c.Cluster.Initial[c.Name]; !ok {
+			errs = append(errs, f.Errorf("cluster.initial", "this server's name %q is not among the servers", c.Name))
+		}
+		if n%2 == 0 {
+			errs = append(errs, f.Errorf("cluster.initial", "%d servers: an even number has no more quorum than one server less; use one, three or five", n))
+		}
+	}
+	if host, _, err := net.SplitHostPort(c.Listen.API); err == nil && !loopback(host) && c.TLS.Cert == "" {
+		errs = append(errs, f.Errorf("listen.api", "the API would be reachable in clear text on %s; give tls.cert and tls.key, or listen on loopback", c.Listen.API))
+	}
+	return c, errs.Err()
+}
+
+func (c Config) times() (detect.Times, error) {
+	return detect.Derive(detect.Config{
+		Pulse: c.Times.Pulse.Std(), DeadAfter: c.Times.DeadAfter.Std(), HungAfter: c.Times.HungAfter.Std(),
+		Leaving: c.Times.Leaving.Std(), RequestTTL: c.Times.RequestTTL.Std(), ElectionTimeout: electionTimeout,
+	})
+}
+
+// electionTimeout is etcd's. Leadership moves within about two of it; half of it bounds a permit.
+const electionTimeout = 2 * time.Second
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// servers are the agent ports that agents are told of.
+func (c Config) servers(agents net.Addr) []string {
+	if len(c.Advertise) > 0 {
+		return c.Advertise
+	}
+	if host, _, err := net.SplitHostPort(agents.String()); err == nil && !net.ParseIP(host).IsUnspecified() {
+		return []string{agents.String()}
+	}
+	return nil
+}
+
+func (c Config) check() error {
+	if c.Name == "" {
+		return fmt.Errorf("the server needs a name (name: in server.yaml)")
+	}
+	if c.Data == "" {
+		return fmt.Errorf("the server needs a data directory (data: in server.yaml)")
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+)
+
+// ears owns the detector. Observations come from many goroutines, 10,000 pulses a second among them; a step takes well
+// under a microsecond, so one lock serves all. What changes goes to the leader's engine, if this server leads.
+type ears struct {
+	mu       sync.Mutex
+	detector *detect.Detector
+	changed  func([]detect.Change)
+}
+
+func newEars(t detect.Times, changed func([]detect.Change)) *ears {
+	return &ears{detector: detect.New(t), changed: changed}
+}
+
+func (e *ears) step(o detect.Observation) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if changes := e.detector.Step(time.Now(), o); len(changes) > 0 {
+		e.changed(changes) // under the lock: two changes of one host must not overtake each other
+	}
+}
+
+func (e *ears) takeover() { e.step(detect.Takeover{}) }
+
+func (e *ears) wanted() []detect.Want {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.detector.Wanted(time.Now())
+}
+
+func (e *ears) assess(host string) (detect.Assessment, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.detector.Assess(time.Now(), host)
+}
+
+// run lets time pass for the detector and measures how late its own loop is: a starved server trusts itself less.
+func (e *ears) run(ctx context.Context) {
+	const every = 50 * time.Millisecond
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		if late := now.Sub(last) - every; late > every {
+			e.step(detect.Late{By: late})
+		}
+		last = now
+		e.step(detect.Tick{})
+	}
+}
+
+// heard turns a change of detection into the engine's event.
+func heard(c detect.Change) engine.Assessed {
+	ev := engine.Assessed{
+		Host: c.Host, Verdict: engine.Verdict(c.Verdict), Suspect: c.Suspect, Boot: c.Boot, LastLife: c.LastLife,
+		Since: c.Since, Reason: c.Reason,
+	}
+	for _, x := range c.Evidence {
+		ev.Evidence = append(ev.Evidence, fmt.Sprintf("%s %s: %s", x.At.UTC().Format("15:04:05.0"), x.Source, x.Says))
+		if x.Kind == detect.KindPower && x.Via != "" {
+			ev.Via = x.Via
+		}
+	}
+	return ev
+}

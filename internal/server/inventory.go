@@ -1,0 +1,336 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/cloud"
+	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+)
+
+// How often the quiet reads are made. Services cost one query; the whole inventory costs Nova about 10 ms a VM.
+const (
+	servicesEvery  = 10 * time.Second
+	inventoryEvery = 60 * time.Second
+	serviceFresh   = 30 * time.Second // three of Nova's report intervals
+)
+
+// inventory reads the cloud in quiet times, and for an incident what it asks for.
+type inventory struct {
+	s     *Server
+	cloud cloud.Cloud
+	log   *slog.Logger
+
+	mu          sync.Mutex
+	caps        *cloud.Capabilities
+	around      around
+	hypervisors map[string][]cloud.Hypervisor // by host
+	updated     map[string]seenReport
+	hosts       map[string]engine.HostFacts
+	boots       map[string]string // the last boot on record of each host, when this server took over
+	trouble     string            // why the cloud can't be read now
+	since       time.Time
+}
+
+// seenReport is when, on our own clock, a service's updated_at last changed. Nova's clock is never compared with ours.
+type seenReport struct {
+	value time.Time
+	at    time.Time
+}
+
+func newInventory(s *Server) *inventory {
+	return &inventory{
+		s: s, cloud: s.cloud, log: s.log, hypervisors: map[string][]cloud.Hypervisor{},
+		updated: map[string]seenReport{}, hosts: map[string]engine.HostFacts{},
+	}
+}
+
+// run reads until ctx ends. Only the leader's readings reach an engine; detection on every server uses the services.
+func (v *inventory) run(ctx context.Context) {
+	services, whole := time.NewTicker(servicesEvery), time.NewTicker(inventoryEvery)
+	defer services.Stop()
+	defer whole.Stop()
+	v.refresh(ctx, true)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-services.C:
+			v.refresh(ctx, v.empty())
+		case <-whole.C:
+			v.refresh(ctx, true)
+		case <-v.s.wanted:
+			v.refresh(ctx, v.empty())
+			select { // a wave of agents asks for one reading a second, not for one each
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+func (v *inventory) empty() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.hosts) == 0 || v.caps == nil
+}
+
+func (v *inventory) refresh(ctx context.Context, whole bool) {
+	ctx, cancel := context.WithTimeout(ctx, 2*inventoryEvery)
+	defer cancel()
+	err := v.readServices(ctx, whole)
+	if err == nil && whole {
+		err = v.readServers(ctx)
+	}
+	if ctx.Err() == nil || err != nil {
+		v.tell(err)
+	}
+}
+
+// tell notes when the cloud stops or begins to answer.
+func (v *inventory) tell(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	was := v.trouble
+	v.trouble = ""
+	if err != nil {
+		v.trouble = err.Error()
+	}
+	if (was == "") != (v.trouble == "") {
+		v.since = time.Now()
+	}
+	switch {
+	case was == "" && err != nil:
+		v.log.Warn("the cloud can't be read; hosts are watched all the same", "error", err)
+	case was != "" && err == nil:
+		v.log.Info("the cloud answers again")
+	}
+}
+
+func (v *inventory) readServices(ctx context.Context, whole bool) error {
+	if whole {
+		if err := v.readAround(ctx); err != nil {
+			return err
+		}
+	}
+	services, err := v.cloud.Services(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	seen := map[string]bool{}
+	for _, s := range services {
+		seen[s.Host] = true
+		v.s.ears.step(detect.Service{Host: s.Host, UpdatedAt: s.UpdatedAt})
+		v.host(s, now)
+	}
+	v.mu.Lock()
+	var gone []string
+	for host := range v.hosts {
+		if !seen[host] {
+			gone = append(gone, host)
+			delete(v.hosts, host)
+		}
+	}
+	v.mu.Unlock()
+	for _, host := range gone {
+		v.s.ears.step(detect.HostForgotten{Host: host})
+		v.s.tell(engine.HostForgotten{Host: host})
+	}
+	return nil
+}
+
+// host puts together what is known of one host and tells detection and the engine.
+func (v *inventory) host(s cloud.Service, now time.Time) {
+	v.mu.Lock()
+	f := engine.HostFacts{
+		Name: s.Host, Zone: s.Zone, Aggregates: v.around.aggregates[s.Host], Service: serviceOf(s, v.fresh(s, now)),
+		Unprotected: protectable(v.hypervisors[s.Host]),
+	}
+	for _, h := range v.hypervisors[s.Host] {
+		f.Hypervisor = h.Type
+		f.FreeMB += h.MemoryMB - h.MemoryUsed
+		f.FreeVCPUs += h.VCPUs - h.VCPUsUsed
+		f.Running += h.RunningVMs
+	}
+	v.mu.Unlock()
+	agent, known := v.s.agents.of(s.Host)
+	f.Labels = agent.Labels
+	if !known {
+		f.Unprotected = either(f.Unprotected, "it has no agent (ninelives token create "+s.Host+")")
+	} else if why := v.s.agents.mismatch(s.Host, v.hypervisorName(s.Host)); why != "" {
+		f.Unprotected = either(f.Unprotected, why)
+	}
+	f.Levels = v.s.fencing.levels(s.Host)
+	v.mu.Lock()
+	v.hosts[s.Host] = f
+	v.mu.Unlock()
+	v.s.ears.step(detect.HostKnown{
+		Host: s.Host, Zone: s.Zone, Labels: agent.Labels, Planes: agent.planes(), Protected: f.Unprotected == "", Boot: v.recorded(s.Host),
+	})
+	v.s.tell(engine.HostSeen{Host: f})
+}
+
+// remember takes in the last boots on record: a host that comes back with another one has rebooted, also if this server
+// wasn't there to see it.
+func (v *inventory) remember(boots map[string]string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.boots = boots
+}
+
+func (v *inventory) recorded(host string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.boots[host]
+}
+
+func (v *inventory) hypervisorName(host string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.hypervisors[host]) == 1 {
+		return v.hypervisors[host][0].Name
+	}
+	return ""
+}
+
+// fresh notes a changed updated_at and reports whether it changed lately on our clock. Call with v.mu held.
+func (v *inventory) fresh(s cloud.Service, now time.Time) bool {
+	last, ok := v.updated[s.Host]
+	switch {
+	case !ok:
+		v.updated[s.Host] = seenReport{value: s.UpdatedAt} // its age is unknown
+		return false
+	case !last.value.Equal(s.UpdatedAt):
+		v.updated[s.Host] = seenReport{value: s.UpdatedAt, at: now}
+		return true
+	}
+	return !last.at.IsZero() && now.Sub(last.at) < serviceFresh
+}
+
+func (v *inventory) readAround(ctx context.Context) error {
+	caps, err := v.cloud.Capabilities(ctx)
+	if err != nil {
+		return err
+	}
+	aggregates, err := v.cloud.Aggregates(ctx)
+	if err != nil {
+		return err
+	}
+	groups, err := v.cloud.ServerGroups(ctx)
+	if err != nil {
+		return err
+	}
+	hypervisors, err := v.cloud.Hypervisors(ctx)
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.caps = &caps
+	v.around.aggregates, v.around.groups = aggregatesOf(aggregates), groupsOf(groups)
+	v.hypervisors = map[string][]cloud.Hypervisor{}
+	for _, h := range hypervisors {
+		v.hypervisors[h.Host] = append(v.hypervisors[h.Host], h)
+	}
+	return nil
+}
+
+func (v *inventory) readServers(ctx context.Context) error {
+	var all []cloud.Server
+	if err := v.cloud.AllServers(ctx, func(s cloud.Server) error { all = append(all, s); return nil }); err != nil {
+		return err
+	}
+	v.readImages(ctx, all)
+	v.mu.Lock()
+	byHost := map[string][]engine.VM{}
+	for host := range v.hosts {
+		byHost[host] = []engine.VM{}
+	}
+	for _, s := range all {
+		if s.Host != "" && s.Status != "UNKNOWN" { // a cell that doesn't answer: what was known before stays known
+			byHost[s.Host] = append(byHost[s.Host], v.around.vmOf(s))
+		}
+	}
+	v.mu.Unlock()
+	for host, vms := range byHost {
+		v.s.tell(engine.InventoryRead{Host: host, VMs: vms})
+	}
+	return nil
+}
+
+// readImages fetches the properties of images not seen before; those that can't be read stay unknown.
+func (v *inventory) readImages(ctx context.Context, servers []cloud.Server) {
+	v.mu.Lock()
+	if v.around.images == nil {
+		v.around.images = map[string]map[string]string{}
+	}
+	missing := map[string]bool{}
+	for _, s := range servers {
+		if _, ok := v.around.images[s.ImageID]; !ok && s.ImageID != "" {
+			missing[s.ImageID] = true
+		}
+	}
+	v.mu.Unlock()
+	for id := range missing {
+		props, err := v.cloud.ImageProperties(ctx, id)
+		if err != nil {
+			v.log.Debug("cannot read an image's properties; rules that need them hold its VMs", "image", id, "error", err)
+			continue
+		}
+		v.mu.Lock()
+		v.around.images[id] = known(props)
+		v.mu.Unlock()
+	}
+}
+
+func (v *inventory) capabilities() (cloud.Capabilities, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.caps == nil {
+		return cloud.Capabilities{}, false
+	}
+	return *v.caps, true
+}
+
+// troubled returns why the cloud can't be read, "" if it can.
+func (v *inventory) troubled() (string, time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.trouble, v.since
+}
+
+func either(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// facts are what is known of a host; ok is false if Nova doesn't list it.
+func (v *inventory) facts(host string) (engine.HostFacts, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f, ok := v.hosts[host]
+	return f, ok
+}
+
+// names lists the compute hosts, for messages.
+func (v *inventory) names() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	names := make([]string, 0, len(v.hosts))
+	for h := range v.hosts {
+		names = append(names, h)
+	}
+	slices.Sort(names)
+	if len(names) > 10 {
+		return strings.Join(names[:10], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}

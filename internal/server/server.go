@@ -1,0 +1,297 @@
+// Package server is the controller daemon: it listens to agents, watches the cloud, and, while it leads, runs the
+// engine's decisions through fence, cloud and store.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ninelives-ha/ninelives/internal/cloud"
+	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/fence"
+	"github.com/ninelives-ha/ninelives/internal/store"
+	"github.com/ninelives-ha/ninelives/internal/transport"
+	"github.com/ninelives-ha/ninelives/internal/transport/pki"
+)
+
+// Options are what New needs. Config, Cloud and Drivers must be given.
+type Options struct {
+	Config  Config
+	Cloud   cloud.Cloud
+	Drivers fence.Drivers
+	Prober  Prober // nil: this server doesn't probe itself, its agents do
+	Logger  *slog.Logger
+	// Registry gets the metrics; nil: a new one.
+	Registry *prometheus.Registry
+	Version  string
+
+	OffTimeout     time.Duration // of one fence level; 0: fence.DefaultOffTimeout
+	FenceTimeout   time.Duration // of one exchange with a fence device; 0: fence.DefaultTimeout
+	ProbeAllPlanes bool          // this server's machine has all planes, not only management
+}
+
+// Server is one controller.
+type Server struct {
+	o     Options
+	cfg   Config
+	log   *slog.Logger
+	times detect.Times
+	cloud cloud.Cloud
+	store *store.Embedded
+	ca    *pki.CA
+
+	listener  *transport.Server
+	ears      *ears
+	agents    *agents
+	witness   *witness
+	fencing   *fencing
+	inventory *inventory
+	tokens    *tokens
+	trail     *trail
+	metrics   *metrics
+	admin     string // the admin token
+
+	wanted   chan struct{} // the inventory is wanted again
+	checkNow chan struct{} // the fence devices are to be checked
+	reign    atomic.Pointer[reign]
+	lead     atomic.Pointer[store.Leadership]
+	started  time.Time
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	stops   []func(context.Context) error // run last first
+	once    sync.Once
+	stopErr error
+}
+
+// New opens the store, reads or makes the CA, and binds the agents' port. Start begins to work.
+func New(o Options) (*Server, error) {
+	if err := o.Config.check(); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	times, err := o.Config.times()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		o: o, cfg: o.Config, log: o.Logger.With("server", o.Config.Name), times: times, cloud: o.Cloud,
+		wanted: make(chan struct{}, 1), checkNow: make(chan struct{}, 1), started: time.Now(),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.lead.Store(&store.Leadership{})
+	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(o.Registry), &tokens{s: s}
+	s.ears = newEars(times, s.heard)
+	s.agents, s.inventory = newAgents(s), newInventory(s)
+	s.fencing, s.witness = newFencing(s, o.Drivers), newWitness(s, o.Prober)
+	if err := s.open(); err != nil {
+		stopErr := s.Stop(context.Background())
+		return nil, errors.Join(err, stopErr)
+	}
+	return s, nil
+}
+
+// open does what can fail, and notes how each is undone.
+func (s *Server) open() error {
+	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("cannot use the data directory: %w", err)
+	}
+	var err error
+	pkiDir := filepath.Join(s.cfg.Data, "pki")
+	if s.ca, err = loadCA(pkiDir, clusterName(s.cfg)); err != nil {
+		return err
+	}
+	cred, err := s.ca.EnsureServer(pkiDir, s.cfg.Name, s.names(), time.Now())
+	if err != nil {
+		return err
+	}
+	if s.admin, err = ensureToken(filepath.Join(s.cfg.Data, "admin.token")); err != nil {
+		return err
+	}
+	if s.store, err = s.openStore(pkiDir); err != nil {
+		return err
+	}
+	s.stops = append(s.stops, func(context.Context) error { return s.store.Close() })
+	s.listener, err = transport.Listen(transport.ServerOptions{
+		Name: s.cfg.Name, Addr: s.cfg.Listen.Agents, Credentials: cred, CA: s.ca, Tokens: s.tokens, Handler: s.agents, Logger: s.log,
+		Epoch: func() uint64 { return uint64(s.leadership().Epoch) }, Servers: s.agentServers,
+	})
+	if err != nil {
+		return err
+	}
+	s.stops = append(s.stops, s.listener.Stop)
+	return nil
+}
+
+func (s *Server) openStore(pkiDir string) (*store.Embedded, error) {
+	o := store.Options{
+		Name: s.cfg.Name, DataDir: filepath.Join(s.cfg.Data, "etcd"), Logger: s.log,
+		Heartbeat: electionTimeout / 10, ElectionTimeout: electionTimeout, Permit: s.times.Permit,
+	}
+	if len(s.cfg.Cluster.Initial) > 1 {
+		o.Initial, o.ListenCluster = s.cfg.Cluster.Initial, s.cfg.Listen.Cluster
+		o.TLS = store.PeerTLS{
+			CertFile: filepath.Join(pkiDir, "server.crt"), KeyFile: filepath.Join(pkiDir, "server.key"),
+			CAFile: filepath.Join(pkiDir, "ca.crt"), AllowedNames: []string{serverMark},
+		}
+	}
+	return store.OpenEmbedded(o)
+}
+
+// serverMark is in every server's certificate and in no agent's: only servers may take part in the quorum's traffic.
+const serverMark = "server.ninelives.internal"
+
+// names are what this server's certificate must be good for.
+func (s *Server) names() []string {
+	out := []string{serverMark, "127.0.0.1", "::1", "localhost"}
+	for _, a := range append(append([]string{s.cfg.Listen.Agents, s.cfg.Listen.Cluster}, s.cfg.Advertise...), s.cfg.Cluster.Initial[s.cfg.Name]) {
+		if host, _, err := net.SplitHostPort(a); err == nil && host != "" && !slices.Contains(out, host) {
+			if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
+				out = append(out, host)
+			}
+		}
+	}
+	return out
+}
+
+// Start begins to listen, to watch and, once elected, to lead.
+func (s *Server) Start() error {
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	defer cancel()
+	if err := s.agents.load(ctx); err != nil {
+		return fmt.Errorf("cannot read what is on record of agents: %w", err)
+	}
+	if err := s.fencing.load(ctx); err != nil {
+		return fmt.Errorf("cannot read what is on record of fence devices: %w", err)
+	}
+	for _, run := range []func(context.Context){s.ears.run, s.govern, s.inventory.run, s.witness.run, s.fencing.watch, s.keepHouse} {
+		s.running.Go(func() { run(s.ctx) })
+	}
+	s.listener.Start()
+	return nil
+}
+
+// Stop ends everything within ctx; it may be called more than once.
+func (s *Server) Stop(ctx context.Context) error {
+	s.once.Do(func() {
+		s.cancel()
+		if r := s.reign.Swap(nil); r != nil {
+			r.stop()
+		}
+		for _, stop := range slices.Backward(s.stops) {
+			s.stopErr = errors.Join(s.stopErr, stop(ctx))
+		}
+		s.running.Wait()
+	})
+	return s.stopErr
+}
+
+// Failed tells when the store has failed for good: the process must end and be started anew.
+func (s *Server) Failed() <-chan error { return s.store.Failed() }
+
+// AgentsAddr is where agents reach this server.
+func (s *Server) AgentsAddr() net.Addr { return s.listener.Addr() }
+
+// AdminToken is the secret that the API asks for.
+func (s *Server) AdminToken() string { return s.admin }
+
+func (s *Server) agentServers() []string { return s.cfg.servers(s.listener.Addr()) }
+
+// heard passes what detection found to the engine, if this server leads.
+func (s *Server) heard(changes []detect.Change) {
+	for _, c := range changes {
+		s.tell(heard(c))
+	}
+}
+
+func (s *Server) tell(ev engine.Event) {
+	if r := s.reign.Load(); r != nil {
+		r.in.put(ev)
+	}
+}
+
+// introduce tells a new reign's engine what the server knows already.
+func (s *Server) introduce(r *reign) {
+	s.inventory.mu.Lock()
+	for _, f := range s.inventory.hosts {
+		r.in.put(engine.HostSeen{Host: f})
+	}
+	s.inventory.mu.Unlock()
+	s.agents.mu.RLock()
+	for host, rep := range s.agents.reports {
+		r.in.put(engine.AgentReported{Host: host, Report: *rep})
+	}
+	for host, a := range s.agents.records {
+		if _, ok := s.agents.reports[host]; !ok {
+			r.in.put(engine.AgentReported{Host: host, Report: engine.AgentReport{Stores: a.Stores}})
+		}
+	}
+	s.agents.mu.RUnlock()
+	r.in.put(engine.QuorumChanged{Self: s.cfg.Host, Members: max(1, len(s.cfg.Cluster.Initial)), Healthy: max(1, len(s.cfg.Cluster.Initial)), On: s.carriers()})
+	s.want()
+	select {
+	case s.checkNow <- struct{}{}:
+	default:
+	}
+}
+
+// carriers are the hosts whose machines carry servers, as far as this server knows: its own.
+func (s *Server) carriers() map[string]string {
+	if s.cfg.Host == "" {
+		return nil
+	}
+	return map[string]string{s.cfg.Host: s.cfg.Name}
+}
+
+// want asks for the inventory soon.
+func (s *Server) want() {
+	select {
+	case s.wanted <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Server) setLeader(l store.Leadership) { s.lead.Store(&l) }
+
+func (s *Server) leadership() store.Leadership { return *s.lead.Load() }
+
+// keepHouse forgets, once a day, what is older than the history that is kept.
+func (s *Server) keepHouse(ctx context.Context) {
+	tick := time.NewTicker(24 * time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if r := s.reign.Load(); r != nil {
+			if _, err := store.PruneAudit(ctx, s.store, r.epoch, time.Now().Add(-history)); err != nil {
+				s.log.Warn("cannot forget old history", "error", err)
+			}
+		}
+	}
+}
+
+// history is how long incidents and the audit trail are kept.
+const history = 90 * 24 * time.Hour
+
+func clusterName(c Config) string { return either(c.Cloud.Name, "ninelives") }
