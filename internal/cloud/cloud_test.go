@@ -25,11 +25,13 @@ func TestSince(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	err := fmt.Errorf("cannot evacuate: %w", &Refused{Status: 404})
-	if !errors.Is(err, ErrNotFound) || errors.Is(err, ErrNotSent) || err.Error() != "cannot evacuate: refused (404): Not Found" {
+	err := fmt.Errorf("cannot evacuate: %w", &Refused{Status: 404, RequestID: "req-1"})
+	if !errors.Is(err, ErrNotFound) || errors.Is(err, ErrNotSent) || err.Error() != "cannot evacuate: refused (404): Not Found (req-1)" {
 		t.Errorf("got %v", err)
 	}
-	if errors.Is(&Refused{Status: 400}, ErrNotFound) {
-		t.Error("every refusal is a not found")
+	for _, no := range []*Refused{{Status: 400, RequestID: "req-1"}, {Status: 404, Message: "a proxy's"}} {
+		if errors.Is(no, ErrNotFound) {
+			t.Errorf("%v passes for not found", no)
+		}
 	}
 }

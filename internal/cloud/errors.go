@@ -39,7 +39,8 @@ func (r *Refused) Error() string {
 	return fmt.Sprintf("refused (%d): %s (%s)", r.Status, msg, r.RequestID)
 }
 
-// Is makes a refusal with 404 an ErrNotFound.
+// Is makes a refusal with 404 an ErrNotFound, but only one that carries OpenStack's request id: a proxy that has lost its
+// backend says 404 as well, and a VM must not pass for deleted because of that.
 func (r *Refused) Is(target error) bool {
-	return target == ErrNotFound && r.Status == http.StatusNotFound
+	return target == ErrNotFound && r.Status == http.StatusNotFound && r.RequestID != ""
 }

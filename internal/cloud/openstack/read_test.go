@@ -105,11 +105,15 @@ func TestReadClasses(t *testing.T) {
 		302: cloud.ErrUnavailable, 401: cloud.ErrUnauthorized, 404: cloud.ErrNotFound, 408: cloud.ErrUnavailable,
 		429: cloud.ErrUnavailable, 500: cloud.ErrUnavailable, 502: cloud.ErrUnavailable, 503: cloud.ErrUnavailable, 504: cloud.ErrUnavailable,
 	} {
-		f := newFake(t, says(status, `{"x": {"message": "because"}}`, "Location", "/elsewhere", "Retry-After", "3600"))
+		f := newFake(t, says(status, `{"x": {"message": "because"}}`, "Location", "/elsewhere", "Retry-After", "3600", "X-Openstack-Request-Id", "req-n"))
 		_, err := f.client(t).Server(t.Context(), "vm")
 		if !errors.Is(err, want) {
 			t.Errorf("%d: got %v, want %v", status, err, want)
 		}
+	}
+	proxy := newFake(t, says(404, "<html>no such backend</html>"))
+	if _, err := proxy.client(t).Server(t.Context(), "vm"); err == nil || errors.Is(err, cloud.ErrNotFound) {
+		t.Errorf("404 of a proxy: got %v, want not ErrNotFound", err)
 	}
 	f := newFake(t, says(403, `{"forbidden": {"message": "Policy doesn't allow it."}}`))
 	_, err := f.client(t).Services(t.Context())

@@ -74,7 +74,7 @@ func (c *Client) waitAsAsked(ctx context.Context, e *gophercloud.ErrUnexpectedRe
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < wait {
 		return fmt.Errorf("%w: too many requests (429), asked to wait for %s", cloud.ErrUnavailable, wait)
 	}
-	c.o.Logger.Warn("the cloud asks us to wait", "url", e.URL, "wait", wait, "time", n)
+	c.o.Logger.Warn("the cloud asks us to wait", "url", e.URL, "wait", wait, "attempt", n)
 	select {
 	case <-time.After(wait):
 		return nil
