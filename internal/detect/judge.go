@@ -68,9 +68,12 @@ func (d *Detector) offDevices(now time.Time, h *host) []*device {
 	return nil
 }
 
+// readsOff: once `off` is in force it rests on those two readings until life, or a reading of on, belies them: that
+// nobody reads the device any more, or can't, is no news.
 func (d *Detector) readsOff(now time.Time, h *host, dev *device) bool {
-	return dev.State == PowerOff && dev.quietOff.After(h.silentFrom.at) &&
-		dev.at.Sub(dev.quietOff) >= d.times.OffReadGap && now.Sub(dev.at) <= d.times.SlowProbeEvery
+	fresh := dev.State == PowerOff && now.Sub(dev.at) <= d.times.SlowProbeEvery
+	return dev.quietOff.After(h.silentFrom.at) && dev.at.Sub(dev.quietOff) >= d.times.OffReadGap &&
+		(fresh || h.verdict == Off)
 }
 
 // silentEverywhere tells whether each known plane was asked in vain since the last life. A plane that nobody could
