@@ -4,7 +4,6 @@ package openstack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -97,12 +96,10 @@ func (c *Client) Capabilities(ctx context.Context) (cloud.Capabilities, error) {
 	return fresh.caps, nil
 }
 
-var errTooOld = errors.New("this Nova is too old")
-
 // usable refuses a Nova that can't do what every call relies on.
 func usable(lo, hi cloud.Microversion) error {
 	if hi < cloud.Lowest {
-		return fmt.Errorf("%w: it offers microversions up to %s, Ninelives needs %s (Train) or later", errTooOld, hi, cloud.Lowest)
+		return fmt.Errorf("this Nova is too old: it offers microversions up to %s, Ninelives needs %s (Train) or later", hi, cloud.Lowest)
 	}
 	if lo > cloud.Lowest {
 		return fmt.Errorf("this Nova no longer offers microversion %s (its lowest is %s): Ninelives must be upgraded", cloud.Lowest, lo)

@@ -15,15 +15,6 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/cloud"
 )
 
-// one reads a list that comes whole.
-func one[T any](ctx context.Context, c *Client, path, key string) ([]T, error) {
-	var body map[string]json.RawMessage
-	if _, err := c.nova(ctx, cloud.Lowest, path, &body); err != nil {
-		return nil, err
-	}
-	return listOf[T](body, key)
-}
-
 // migrationsVersion tells who asked for a migration, if Nova can.
 const migrationsVersion cloud.Microversion = 80
 
