@@ -131,7 +131,7 @@ func (s Spec) foreignKeys() (errs []error) {
 
 func (s Spec) validateIPMI() (errs []error) {
 	if _, _, err := SplitAddress(s.Address, 623); err != nil {
-		errs = append(errs, wrong("address", "%v", err))
+		errs = append(errs, &SpecError{Key: "address", Words: err.Error(), secret: strings.Contains(s.Address, "@")})
 	}
 	// RMCP+ limits: 16 bytes of user name (IPMI 2.0, 13.20).
 	if len(s.Username) > 16 {
@@ -173,6 +173,9 @@ func (s Spec) validateLogin() (errs []error) {
 func SplitAddress(address string, defaultPort int) (host string, port int, err error) {
 	if address == "" {
 		return "", 0, errors.New("missing")
+	}
+	if strings.Contains(address, "@") { // not repeated: a password may be in it
+		return "", 0, errors.New("holds a login: use username and password_file")
 	}
 	host, port = address, defaultPort
 	// A bare IPv6 address has colons but no port.

@@ -52,6 +52,7 @@ func TestParseDevicesNamesTheMistake(t *testing.T) {
 		{"options: {ip: pdu1", `options: {ip: "pdu1\naction=on"`, "holds a line break"},
 		{"agent: fence_apc, options", "agent: fence_apc, username: u, options", "put it under options"},
 		{"driver: ipmi, address: \"10.9.0.11:623\"", "driver: redfish, address: \"https://admin:hunter2@bmc/\"", "holds a login"},
+		{"10.9.0.11:623", "admin:hunter2@10.9.0.11:623", "holds a login"},
 		{"driver: ipmi, address: \"10.9.0.11:623\"", "driver: redfish, address: bmc, insecure: true, ca_file: f", "contradicts ca_file"},
 		{goodDevices, "hosts: {}\n", "no hosts"},
 		{goodDevices, "hosts: {a: {levels: []}}\n", "a has no levels"},
