@@ -3,7 +3,7 @@
 
 Reads OS_* from the environment. `cloud.py help` lists the commands.
 """
-import collections, concurrent.futures, json, os, sys, time, urllib.error, urllib.request
+import collections, concurrent.futures, hashlib, json, os, sys, time, urllib.error, urllib.request
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 AUTH = os.environ["OS_AUTH_URL"]
@@ -80,10 +80,11 @@ def identity():
 
 
 def image(c, name, fmt, data, **properties):
-    """The image's id; uploads it if there is none of this name."""
-    found = c("GET", f"{GLANCE}/v2/images?name={name}")["images"]
-    if found:
-        return found[0]["id"]
+    """The image's id; uploads it if there is none of this name, or another one."""
+    for i in c("GET", f"{GLANCE}/v2/images?name={name}")["images"]:
+        if i["checksum"] == hashlib.md5(data).hexdigest() and all(i.get(k) == v for k, v in properties.items()):
+            return i["id"]
+        c("DELETE", f"{GLANCE}/v2/images/{i['id']}")
     container = fmt if fmt in ("aki", "ari") else "bare"
     i = c("POST", GLANCE + "/v2/images", {"name": name, "disk_format": fmt, "container_format": container, "visibility": "public", **properties})["id"]
     c("PUT", f"{GLANCE}/v2/images/{i}/file", raw=data, headers={"Content-Type": "application/octet-stream"})
