@@ -42,6 +42,7 @@ func (c *Cloud) routes() http.Handler {
 	c.placementRoutes(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.log.Debug("request", "method", r.Method, "path", r.URL.Path)
+		w.Header().Set("X-Openstack-Request-Id", "req-"+c.ids.uuid()) // every OpenStack service sends one, with errors too
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -129,8 +130,7 @@ func (c *Cloud) novaVersion() obj {
 func (c *Cloud) nova(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &call{Request: r, base: c.base + "/compute/v2.1"}
-		q.caller = world.Caller{User: adminUser, Project: adminProject, RequestID: "req-" + c.ids.uuid()}
-		w.Header().Set("X-Openstack-Request-Id", q.caller.RequestID)
+		q.caller = world.Caller{User: adminUser, Project: adminProject, RequestID: w.Header().Get("X-Openstack-Request-Id")}
 		w.Header().Set("X-Compute-Request-Id", q.caller.RequestID)
 		var err error
 		if q.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20)); err != nil {
