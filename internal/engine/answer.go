@@ -2,11 +2,16 @@ package engine
 
 import (
 	"fmt"
-	"net/http"
 	"time"
 )
 
 const triesBeforeFailed = 5
+
+// What Nova's refusals mean here, by HTTP status.
+const (
+	statusGone     = 404 // it doesn't know the VM any more
+	statusConflict = 409 // a user's action is in the way
+)
 
 // answered takes in how an act on the cloud or on power ended.
 func (e *Engine) answered(ev Answered) {
@@ -76,10 +81,10 @@ func (e *Engine) evacuateAnswered(in *Incident, act *Action, ev Answered) {
 // refused: Nova said no, finally, to this request. What it means depends on what it said it about.
 func (e *Engine) refused(in *Incident, r *Recovery, ev Answered) {
 	switch {
-	case ev.Status == http.StatusNotFound:
+	case ev.Status == statusGone:
 		r.Restart = false
 		e.setState(r, Skipped, "gone: deleted during the recovery")
-	case ev.Status == http.StatusConflict:
+	case ev.Status == statusConflict:
 		// A user's action is in the way. What it is decides: read, don't repeat.
 		e.setState(r, Verifying, "Nova says that something else is under way ("+ev.Text+"); looking")
 		e.look(in, r)
@@ -232,7 +237,7 @@ func (e *Engine) foreign(in *Incident, m Migration) {
 
 // vmActAnswered handles the small acts on one VM.
 func (e *Engine) vmActAnswered(in *Incident, r *Recovery, a *Action, ev Answered) {
-	gone := ev.Answer == Refused && ev.Status == http.StatusNotFound
+	gone := ev.Answer == Refused && ev.Status == statusGone
 	switch {
 	case gone:
 		e.setState(r, Skipped, "gone: deleted during the recovery")

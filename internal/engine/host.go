@@ -34,10 +34,10 @@ type HostFacts struct {
 type AgentReport struct {
 	At         time.Time `json:"at"` // when it arrived here
 	Boot       string    `json:"boot"`
-	Guests     []string  `json:"guests"`      // uuids of the QEMU processes it sees
-	GuestsSeen bool      `json:"guests_seen"`     // whether it could look at all
+	Guests     []string  `json:"guests"`         // uuids of the QEMU processes it sees
+	GuestsSeen bool      `json:"guests_seen"`    // whether it could look at all
 	AsOf       time.Time `json:"as_of,omitzero"` // the list was read after this: it answers an order given then
-	Stores     []string  `json:"stores"`      // identities of its instances stores
+	Stores     []string  `json:"stores"`         // identities of its instances stores
 	GateClosed bool      `json:"gate_closed"`
 }
 
