@@ -194,6 +194,8 @@ func (p *place) dial(t testing.TB, change func(*AgentOptions)) (*Uplinks, *agent
 	}
 	u, err := Dial(o)
 	must(t, err)
+	u.Start()
+	u.Start() // again is fine
 	t.Cleanup(u.Close)
 	return u, h
 }

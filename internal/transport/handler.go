@@ -106,7 +106,7 @@ type ServerOptions struct {
 	Queue    int           // messages that may wait for one agent; 0: 64
 }
 
-// AgentHandler is what an agent does with what servers say. Calls for one server come one after the other, those for
+// AgentHandler is what an agent does with what servers say, from Uplinks.Start on. Calls for one server come one after the other, those for
 // different servers at the same time. addr is the server's address as in AgentOptions.Servers.
 type AgentHandler interface {
 	// Connected is called after each Welcome. The moment to tell this server the guests, stores and gate state.

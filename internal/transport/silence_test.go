@@ -64,6 +64,7 @@ func TestSilenceIsNoticed(t *testing.T) {
 			},
 		})
 		must(t, err)
+		u.Start()
 		first := <-p.handler.links
 		<-agent.connected
 		<-agent.changed

@@ -21,7 +21,8 @@ const (
 	ackLimit = 4500 * time.Millisecond
 )
 
-// Uplinks are an agent's links to all servers. Safe for concurrent use.
+// Uplinks are an agent's links to all servers. Safe for concurrent use. Close and Goodbye wait for the handler's calls to
+// return: they must not be called from within one.
 type Uplinks struct {
 	o      AgentOptions
 	log    *slog.Logger
@@ -31,13 +32,15 @@ type Uplinks struct {
 	pulses pulseLog
 	links  []*uplink
 
-	cancel  context.CancelFunc // of all goroutines
+	mu      sync.Mutex
+	cancel  context.CancelFunc // of all goroutines; nil before Start
 	leaving atomic.Bool
 	faster  chan struct{} // a Welcome changed the interval
 	running sync.WaitGroup
 }
 
-// Dial begins to hold one stream to every server and returns at once.
+// Dial prepares one stream to every server; Start begins to hold them. (Apart, so that the handler, which is called from
+// Start on, can be told of the Uplinks first.)
 func Dial(o AgentOptions) (*Uplinks, error) {
 	switch {
 	case len(o.Servers) == 0:
@@ -62,8 +65,6 @@ func Dial(o AgentOptions) (*Uplinks, error) {
 	}
 	u := &Uplinks{o: o, log: o.Logger, boot: boot, epochs: o.Epochs, faster: make(chan struct{}, 1)}
 	u.creds.Store(o.Credentials)
-	ctx, cancel := context.WithCancel(context.Background())
-	u.cancel = cancel
 	seen := map[string]bool{}
 	for _, addr := range o.Servers {
 		if !seen[addr] {
@@ -71,14 +72,25 @@ func Dial(o AgentOptions) (*Uplinks, error) {
 			u.links = append(u.links, newUplink(u, addr))
 		}
 	}
+	return u, nil
+}
+
+// Start begins to connect and to pulse, and returns at once. A second call, or one after Close, does nothing.
+func (u *Uplinks) Start() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.cancel != nil || u.leaving.Load() {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	u.cancel = cancel
 	for _, l := range u.links {
 		u.running.Go(func() { l.run(ctx) })
 	}
 	u.running.Go(func() { u.pulse(ctx) })
-	if o.SaveRenewed != nil {
+	if u.o.SaveRenewed != nil {
 		u.running.Go(func() { u.renew(ctx) })
 	}
-	return u, nil
 }
 
 // pulse sends a pulse to every server at each interval. One that can't be sent at once isn't sent later: a pulse says
@@ -202,7 +214,11 @@ func (u *Uplinks) Goodbye(ctx context.Context, leaving agentv1.Leaving, reason s
 
 // Close ends all links without a goodbye. It may be called more than once.
 func (u *Uplinks) Close() {
+	u.mu.Lock()
 	u.leaving.Store(true)
-	u.cancel()
+	if u.cancel != nil {
+		u.cancel()
+	}
+	u.mu.Unlock()
 	u.running.Wait()
 }
