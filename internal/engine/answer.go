@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -162,7 +163,7 @@ func (e *Engine) tracked(ev Tracked) {
 	e.paused = zeroTime
 	e.polled["tracked/"+in.ID] = e.now
 	for _, m := range ev.Migrations {
-		if m.Type != "evacuation" || m.Source != in.Host {
+		if m.Type != "evacuation" || m.Source != in.Host || slices.Contains(in.Before, m.UUID) {
 			continue
 		}
 		r := e.vms[in.ID][m.VM]
@@ -222,7 +223,7 @@ func (e *Engine) progress(in *Incident, r *Recovery, a *Attempt, m Migration) {
 // foreign: an evacuation from this host that none of our intents explains. Two recoveries of one host race each other;
 // ours stops and says whose the other one is.
 func (e *Engine) foreign(in *Incident, m Migration) {
-	if in.Foreign != "" || !m.Created.IsZero() && m.Created.Before(in.Listed.Add(-time.Minute)) {
+	if in.Foreign != "" {
 		return
 	}
 	by := "an unknown user (Nova's API is too old to say whom)"

@@ -10,7 +10,7 @@ import (
 
 // plan makes the recoveries of an incident out of a list read after the proof.
 func (e *Engine) plan(in *Incident, ev Listed) {
-	in.Listed = ev.Date
+	in.Listed, in.Before = ev.Date, evacuationsOf(in.Host, ev.Migrations)
 	for _, vm := range ev.VMs {
 		if owner := e.owner(vm.ID); owner != nil && owner.Incident != in.ID {
 			if e.takeOver(in, owner, vm) {
@@ -21,11 +21,26 @@ func (e *Engine) plan(in *Incident, ev Listed) {
 		e.vms[in.ID][vm.ID] = r
 		e.classify(in, r, ev.Migrations)
 	}
+	for _, m := range ev.Migrations {
+		if m.Type == "evacuation" && m.Source == in.Host && !m.final() {
+			e.foreign(in, m) // this incident has sent nothing yet
+		}
+	}
 	e.account(in, ev)
 	e.arrivals(in, ev)
 	e.arrange(in)
 	in.Planned = true
 	e.tell(in, e.planInWords(in))
+}
+
+func evacuationsOf(host string, migrations []Migration) []string {
+	var out []string
+	for _, m := range migrations {
+		if m.Type == "evacuation" && m.Source == host {
+			out = append(out, m.UUID)
+		}
+	}
+	return out
 }
 
 // owner returns the open recovery of a VM, if any incident has one.

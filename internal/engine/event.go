@@ -69,7 +69,7 @@ type PowerRead struct {
 // Listed answers ListServers.
 type Listed struct {
 	Action      string
-	Date        time.Time // Nova's clock
+	Date        time.Time // Nova's clock: later records are found from here on; zero: ask for all
 	VMs         []VM
 	Allocated   []string    // consumers that Placement knows on the host
 	Allocations bool        // whether Placement answered

@@ -127,7 +127,8 @@ type Incident struct {
 	Proof      *Proof      `json:"proof,omitempty"`
 	Out        TakenOut    `json:"out"`
 	Return     Return      `json:"return"`
-	Listed     time.Time   `json:"listed,omitzero"` // Nova's clock at the list the plan was made from
+	Listed     time.Time   `json:"listed,omitzero"`  // Nova's clock at the list the plan was made from
+	Before     []string    `json:"before,omitempty"` // evacuations that Nova's records showed then: none of this incident's
 	Planned    bool        `json:"planned,omitempty"`
 	Revoked    string      `json:"revoked,omitempty"` // the proof was contradicted: nothing new is sent
 	Foreign    string      `json:"foreign,omitempty"` // somebody else evacuates this host

@@ -77,6 +77,8 @@ func (e *Engine) reassess(in *Incident, h *host, before Assessed) {
 		e.standDown(in, fmt.Sprintf("the host is %s: %s", ev.Verdict, ev.Reason))
 	case ev.Verdict == Rebooted:
 		e.rebooted(in, ev)
+	case ev.Verdict == "":
+		e.withdrawn(in, ev)
 	default:
 		phase := respond(ev.Verdict, e.policy)
 		if phase == "" {
@@ -95,6 +97,19 @@ func (e *Engine) reassess(in *Incident, h *host, before Assessed) {
 			e.release(in)
 		}
 	}
+}
+
+// withdrawn: new evidence of life took the verdict back, and none has come in its place. Nothing is begun on it.
+func (e *Engine) withdrawn(in *Incident, ev Assessed) {
+	if e.busy("fence/" + in.ID) {
+		e.tell(in, "the verdict was withdrawn ("+ev.Reason+"); a fence is under way and its result decides")
+		return
+	}
+	if in.Phase == PhaseOpen || in.Phase == PhaseFencing {
+		in.Phase = PhaseAlert
+		e.release(in)
+	}
+	e.tell(in, "the verdict was withdrawn: "+ev.Reason)
 }
 
 // standDown ends an incident whose host turned out to live, as long as nothing irreversible is under way.
@@ -143,6 +158,10 @@ func (e *Engine) rebooted(in *Incident, ev Assessed) {
 // are gone, but going on then needs the host's gate reported closed and no guest on it (see mayWrite).
 func (e *Engine) lifeAfterProof(in *Incident, h *host) {
 	ev := h.now
+	if ev.Verdict == "" && ev.Suspect && in.Phase == PhaseResurrecting && in.Return.Boot == "" {
+		e.doubted(in, ev)
+		return
+	}
 	if !h.alive() {
 		if in.Return.Boot != "" && (ev.Verdict == Off || ev.Verdict == Dead) && in.Phase == PhaseRecovered {
 			e.tell(in, "fell silent again while coming back: "+ev.Reason)
@@ -160,6 +179,18 @@ func (e *Engine) lifeAfterProof(in *Incident, h *host) {
 	}
 	in.Return.Boot, in.Return.Seen = ev.Boot, e.now
 	e.tell(in, "the host is back with a new boot, "+short(ev.Boot))
+}
+
+// doubted: something of the fenced host gave a sign of life without saying which boot it is. A device can be asked again;
+// an operator's word can't.
+func (e *Engine) doubted(in *Incident, ev Assessed) {
+	if in.Proof.Kind != "power-off" {
+		in.Revoked = fmt.Sprintf("%s, but: %s", in.Proof, ev.Reason)
+		e.noteMode(in, "contradicted: "+in.Revoked)
+		return
+	}
+	e.tell(in, "a sign of life after the proof ("+ev.Reason+"): fencing once more before anything else starts")
+	in.Phase, in.Fencing.Level, in.Fencing.Next = PhaseFencing, 0, zeroTime
 }
 
 // respond says how a verdict is answered: the default of the failure modes' table, or the policy's word. "" is nothing.

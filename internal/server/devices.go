@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/engine"
 	"github.com/ninelives-ha/ninelives/internal/fence"
 	"github.com/ninelives-ha/ninelives/internal/store"
@@ -175,6 +176,7 @@ func (f *fencing) bindByHand(ctx context.Context, host, by, reason string) error
 			if owner := f.s.agents.owner(found, host); owner != "" {
 				return fmt.Errorf("%s shows the identity of %s, which is alive: refused", d.ID(), owner)
 			}
+			f.s.ears.step(detect.Cleared{Host: host, Device: d.ID()})
 			if err := f.bind(host, d.ID(), Binding{Identity: found, By: by, Reason: reason, At: time.Now()}); err != nil {
 				return err
 			}

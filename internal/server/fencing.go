@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -188,6 +189,10 @@ func (f *fencing) fence(ctx context.Context, a engine.Action, permit func() erro
 	}
 	level := levels[a.Level]
 	for _, d := range level {
+		if as, ok := f.s.ears.assess(a.Host); ok && slices.Contains(as.Muted, d.ID()) {
+			ev.Err = fmt.Sprintf("%s read off while the host pulsed: its readings prove nothing until it is bound anew (ninelives fence bind %s --reason …)", d.ID(), a.Host)
+			return ev
+		}
 		if err := f.identify(ctx, a.Host, d); err != nil {
 			ev.Err = err.Error()
 			return ev

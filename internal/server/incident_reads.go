@@ -20,6 +20,7 @@ func (v *inventory) list(ctx context.Context, a engine.Action) engine.Event {
 	g.Go(func() (err error) { servers, err = v.cloud.ServersOn(gctx, a.Host); return err })
 	g.Go(func() error {
 		list, err := v.cloud.Migrations(gctx, cloud.MigrationQuery{Host: a.Host})
+		ev.Date = list.Since()
 		for _, m := range list.Migrations {
 			ev.Migrations = append(ev.Migrations, migrationOf(m))
 		}
@@ -31,10 +32,6 @@ func (v *inventory) list(ctx context.Context, a engine.Action) engine.Event {
 		return engine.Listed{Action: a.ID, Err: err.Error()}
 	}
 	v.readImages(ctx, servers.Servers)
-	ev.Date = servers.Date
-	if ev.Date.IsZero() {
-		ev.Date = time.Now()
-	}
 	moves := map[string]bool{}
 	for _, m := range ev.Migrations {
 		moves[m.UUID] = true
@@ -102,7 +99,7 @@ func (v *inventory) readService(ctx context.Context, a engine.Action) engine.Eve
 func (v *inventory) track(ctx context.Context, a engine.Action) engine.Event {
 	ev := engine.Tracked{Action: a.ID}
 	list, err := v.cloud.Migrations(ctx, cloud.MigrationQuery{
-		Types: []cloud.MigrationType{cloud.Evacuation}, SourceHost: a.Host, Since: a.Since.Add(-cloud.ClockSlack),
+		Types: []cloud.MigrationType{cloud.Evacuation}, SourceHost: a.Host, Since: a.Since,
 	})
 	if err != nil {
 		ev.Err = err.Error()
