@@ -45,7 +45,11 @@ func (w *World) Do(c Caller, id, name string) *Error {
 	w.emit("action", v.Host, id, "%s by %s", rule.action, c.User)
 	w.note(v, "%s accepted", rule.action)
 	w.castTo(h, rule.action, func() {
-		w.whenWorks(h, w.draw(w.opt.Timing.GuestStart), func() { rule.run(w, h, v) }, func() {})
+		w.whenWorks(h, w.draw(w.opt.Timing.GuestStart), func() {
+			if w.vms[id] != nil { // not deleted meanwhile
+				rule.run(w, h, v)
+			}
+		}, func() {})
 	})
 	return nil
 }
@@ -170,5 +174,6 @@ func (w *World) finishDelete(v *VM) {
 	w.note(v, "deleted")
 	w.emit("deleted", v.Host, v.ID, "")
 	delete(w.vms, v.ID)
-	w.vmIDs = slices.DeleteFunc(w.vmIDs, func(id string) bool { return id == v.ID })
+	// A new slice: a starting nova-compute deletes while it goes through the old one.
+	w.vmIDs = slices.DeleteFunc(slices.Clone(w.vmIDs), func(id string) bool { return id == v.ID })
 }

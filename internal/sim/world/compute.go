@@ -70,8 +70,9 @@ func (w *World) computeStarted(h *Host) {
 	run := h.computeRun
 	w.emit("compute-start", h.Name, "", "")
 	evacuated := w.cleanEvacuated(h)
+	w.reap(h)
 	for _, id := range w.vmIDs {
-		if v := w.vms[id]; v.Host == h.Name && !evacuated[id] {
+		if v := w.vms[id]; v != nil && v.Host == h.Name && !evacuated[id] {
 			w.initInstance(h, v)
 		}
 	}
@@ -93,6 +94,13 @@ func (w *World) cleanEvacuated(h *Host) map[string]bool {
 		w.setMigration(m, "completed")
 	}
 	return gone
+}
+
+// reap removes guests of VMs that were deleted while nova-compute was away.
+func (w *World) reap(h *Host) {
+	for _, id := range w.leftovers(h.Name) {
+		w.endCopy(id, h.Name, "nova-compute removed the guest of a deleted VM")
+	}
 }
 
 // initInstance is what a starting nova-compute does with each VM it owns.
@@ -129,6 +137,7 @@ func (w *World) syncPower(h *Host, run int) {
 		return
 	}
 	if h.computeWorks() {
+		w.reap(h)
 		for _, id := range w.vmIDs {
 			v := w.vms[id]
 			if v.Host == h.Name && v.TaskState == "" && v.VMState == Active && !w.hasCopy(id, h.Name) {

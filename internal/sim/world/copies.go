@@ -38,6 +38,9 @@ func (w *World) endCopy(id, host, how string) {
 		return
 	}
 	w.copies[id] = slices.Delete(list, i, i+1)
+	if len(w.copies[id]) == 0 {
+		delete(w.copies, id)
+	}
 	for _, d := range w.doubles {
 		if d.VM == id && d.To.IsZero() && (d.First.Host == host || d.Second.Host == host) {
 			d.To = w.now
@@ -50,9 +53,21 @@ func (w *World) endCopy(id, host, how string) {
 }
 
 func (w *World) endCopiesOf(h *Host, how string) {
-	for _, id := range w.vmIDs {
+	for _, id := range w.Guests(h.Name) {
 		w.endCopy(id, h.Name, how)
 	}
+}
+
+// leftovers are the guests on a host whose VM Nova has deleted meanwhile.
+func (w *World) leftovers(host string) []string {
+	var out []string
+	for id := range w.copies {
+		if w.vms[id] == nil && w.hasCopy(id, host) {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out) // maps have no order, histories need one
+	return out
 }
 
 func (w *World) hasCopy(id, host string) bool {
@@ -79,7 +94,7 @@ func (w *World) Guests(host string) []string {
 			out = append(out, id)
 		}
 	}
-	return out
+	return append(out, w.leftovers(host)...)
 }
 
 // DoubleRuns lists every span of time in which a VM had two running copies on

@@ -38,7 +38,7 @@ func (w *World) LiveMigrate(c Caller, id, target string) *Error {
 }
 
 func (w *World) switchOver(v *VM, m *Migration, src, dest *Host) {
-	if !w.hasCopy(v.ID, src.Name) || !dest.runs() || !dest.ComputeRuns {
+	if w.vms[v.ID] == nil || !w.hasCopy(v.ID, src.Name) || !dest.runs() || !dest.ComputeRuns {
 		w.setMigration(m, "error")
 		w.setTask(v, "")
 		return
@@ -77,7 +77,12 @@ func (w *World) Resize(c Caller, id string, cold bool) *Error {
 	w.addAction(c, v, action)
 	m := w.addMigration(c, v, kind, src.Name, dest.Name, "migrating")
 	w.setTask(v, "resize_migrating")
+	ran := v.VMState == Active
 	w.whenWorks(src, w.draw(w.opt.Timing.Resize), func() {
+		if w.vms[id] == nil {
+			w.setMigration(m, "error")
+			return
+		}
 		w.endCopy(v.ID, src.Name, "moved cold")
 		w.setMigration(m, "post-migrating")
 		w.setTask(v, "resize_finish")
@@ -85,7 +90,9 @@ func (w *World) Resize(c Caller, id string, cold bool) *Error {
 			if w.vms[v.ID] == nil {
 				return
 			}
-			w.startCopy(v, dest, "resize")
+			if ran {
+				w.startCopy(v, dest, "resize")
+			}
 			v.Host = dest.Name
 			w.setState(v, Resized)
 			w.setMigration(m, "finished")

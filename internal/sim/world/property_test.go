@@ -31,7 +31,7 @@ func open(w *world.World, vm string) bool {
 }
 
 // careful evacuates as DESIGN §7 says: only from a machine without power, only
-// VMs with nothing under way. It reports whether it asked for anything.
+// VMs with nothing under way.
 func careful(w *world.World, host string) {
 	if w.Host(host).On {
 		return
@@ -55,8 +55,7 @@ func returns(w *world.World, host string) {
 	w.PowerOn(host)
 }
 
-// act does one of the things that may happen to a cloud; careless is whether
-// evacuations may come without the power being off.
+// act does one of the things that may happen to a cloud.
 func act(w *world.World, op int, host, vm string) {
 	switch op {
 	case 0:
@@ -90,6 +89,12 @@ func act(w *world.World, op int, host, vm string) {
 		w.Hang(host)
 	case 14:
 		w.Unhang(host)
+	case 15:
+		_ = w.Do(world.Caller{}, vm, "stop")
+	case 16:
+		if len(w.VMIDs()) > 10 {
+			_ = w.Do(world.Caller{}, vm, "delete")
+		}
 	}
 }
 
@@ -103,7 +108,7 @@ func TestNoDoubleRunWithoutCarelessness(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "ms")) * time.Millisecond)
 			w.Advance(now)
-			act(w, rapid.IntRange(0, 14).Draw(t, "op"), fmt.Sprintf("h%d", rapid.IntRange(1, 5).Draw(t, "host")), ids[rapid.IntRange(0, len(ids)-1).Draw(t, "vm")])
+			act(w, rapid.IntRange(0, 16).Draw(t, "op"), fmt.Sprintf("h%d", rapid.IntRange(1, 5).Draw(t, "host")), ids[rapid.IntRange(0, len(ids)-1).Draw(t, "vm")])
 			sound(t, w)
 		}
 		w.Advance(now.Add(time.Minute))
@@ -176,7 +181,7 @@ func TestReplay(t *testing.T) {
 				now = now.Add(step)
 				w.Advance(now)
 			}
-			act(w, rng.IntN(15), fmt.Sprintf("h%d", 1+rng.IntN(5)), ids[rng.IntN(len(ids))])
+			act(w, rng.IntN(17), fmt.Sprintf("h%d", 1+rng.IntN(5)), ids[rng.IntN(len(ids))])
 		}
 		return w.TraceHash()
 	}

@@ -156,6 +156,10 @@ func (t *teller) do(words []string) bool {
 		t.refusal(w.Evacuate(world.Caller{User: "op"}, t.id(a), b, t.arg(words, 3) == "2.95"))
 	case "live-migrate":
 		t.refusal(w.LiveMigrate(world.Caller{User: "op"}, t.id(a), b))
+	case "migrate-cold":
+		t.refusal(w.Resize(world.Caller{User: "op"}, t.id(a), true))
+	case "confirm":
+		t.refusal(w.ConfirmResize(world.Caller{User: "op"}, t.id(a)))
 	case "end":
 	default:
 		if len(words) != 2 {
