@@ -1,0 +1,58 @@
+# Everything a developer runs. `make help` lists it.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+export CGO_ENABLED = 0
+LDFLAGS = -s -w -X main.version=$(VERSION)
+
+.PHONY: help build demo test race lint units nspawn fuzz lab-up lab-down e2e e2e-full bench generate clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/ninelives, one static binary
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ninelives ./cmd/ninelives
+
+demo: build ## a simulated cloud, the whole product, and a plug that is pulled
+	bin/ninelives demo --hosts 12 --vms 120 --cut host-03 --exit
+
+test: ## vet and all quick tests (under a minute once built)
+	$(GO) vet ./...
+	$(GO) test ./...
+
+race: ## the same tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+lint: ## formatting, staticcheck, dead code
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) tool -modfile=tools.mod staticcheck ./...
+	$(GO) tool -modfile=tools.mod deadcode -test ./...
+
+units: ## the systemd units, by systemd-analyze
+	deploy/check-units
+
+nspawn: build ## boot the units in a container: nothing starts before the gate opens (root)
+	deploy/test-nspawn bin/ninelives
+
+fuzz: ## every fuzz target for 10 s
+	./test/fuzz 10s
+
+lab-up: build ## a real OpenStack with fenced compute hosts on this machine (Debian 12, root)
+	test/lab/up
+
+lab-down: ## stop it and leave nothing behind
+	test/lab/down --wipe
+
+e2e: build ## the rows every change must pass, on the real lab
+	$(GO) test -tags e2e -count=1 -timeout 55m ./test/e2e -v
+
+e2e-full: build ## all rows
+	NINELIVES_E2E=full $(GO) test -tags e2e -count=1 -timeout 120m ./test/e2e -v
+
+bench: build ## the figures of docs/figures.md
+	$(GO) test -tags bench -count=1 -timeout 60m ./test/bench -v
+
+generate: ## the pages that are made from code
+	$(GO) test ./internal/house -run Pages -update
+
+clean:
+	rm -rf bin dist
