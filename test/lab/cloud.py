@@ -206,13 +206,16 @@ def evacuate(host, at_once="4", target=""):
     c = Cloud()
     ids, began = {v["id"] for v in c.servers(host=host)}, time.time()
     since = time.strftime("%FT%TZ", time.gmtime(began - 2))
+    records = f"{NOVA}/os-migrations?migration_type=evacuation&source_compute={host}"
+    earlier = {m["id"] for m in c("GET", records)["migrations"]}
+    began = time.time()
     with concurrent.futures.ThreadPoolExecutor(int(at_once)) as ex:
         list(ex.map(lambda i: c("POST", f"{NOVA}/servers/{i}/action", {"evacuate": {"host": target} if target else {}}), ids))
     accepted, done = time.time() - began, {}
     while len(done) < len(ids) and time.time() - began < 900:
         time.sleep(0.2)
-        for m in c("GET", f"{NOVA}/os-migrations?migration_type=evacuation&source_compute={host}&changes-since={since}")["migrations"]:
-            if m["instance_uuid"] in ids and m["status"] in ("done", "completed", "failed", "error"):
+        for m in c("GET", f"{records}&changes-since={since}")["migrations"]:
+            if m["id"] not in earlier and m["instance_uuid"] in ids and m["status"] in ("done", "completed", "failed", "error"):
                 done.setdefault(m["instance_uuid"], (round(time.time() - began, 2), m["dest_compute"], m["status"]))
     print(json.dumps({"vms": len(ids), "accepted_s": round(accepted, 2), "all_s": max((d[0] for d in done.values()), default=0),
                       "unfinished": len(ids) - len(done), "by": {f"{t} {s}": n for (t, s), n in collections.Counter(d[1:] for d in done.values()).items()}}))
