@@ -1,0 +1,85 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/engine"
+)
+
+// Backend is the server behind the API. Its errors are *Problem where the client can do something about them; any other
+// is answered as a 500. What needs the engine answers NotLeading on a server that doesn't lead.
+type Backend interface {
+	Watcher
+	Operator
+	Policies
+	Devices
+	Storyteller
+}
+
+// Watcher shows how things stand.
+type Watcher interface {
+	// Ready is nil if this server can take part: its store has quorum. Neither leadership nor the cloud matters.
+	Ready(ctx context.Context) error
+	// Status works on every server.
+	Status(ctx context.Context) (Status, error)
+	Hosts(ctx context.Context) ([]Host, error)
+	Host(ctx context.Context, name string) (HostDetail, error)
+	// Incidents are those in a state (open, closed; anything else: all) of a host ("": of all), newest first.
+	Incidents(ctx context.Context, state, host string) ([]Incident, error)
+	Incident(ctx context.Context, id string) (IncidentDetail, error)
+	// VMs are those on a host and of a project (id or name), as last listed; "" is all.
+	VMs(ctx context.Context, host, project string) ([]VM, error)
+	// VM tells all about the VMs with this id or name; there may be several.
+	VM(ctx context.Context, idOrName string) ([]VM, error)
+	Plan(ctx context.Context, hosts []string) (Plan, error)
+	Doctor(ctx context.Context) (Diagnosis, error)
+}
+
+// Operator takes what operators ask.
+type Operator interface {
+	// Ask puts a request to the engine; ID is filled in by the backend, By by the API.
+	Ask(ctx context.Context, ask engine.Asked) (Reply, error)
+	// Arm arms, in shadow mode or not. It is refused while doctor finds what forbids it, unless forced.
+	Arm(ctx context.Context, a Arming) (Reply, error)
+	// Rejoin allows another machine to take a known host's name over.
+	Rejoin(ctx context.Context, by, host string) (Reply, error)
+	// Token makes a token with which the agent of a host can join once, within life (0: the default).
+	Token(ctx context.Context, by, host string, life time.Duration) (Token, error)
+}
+
+// Arming is the request to arm.
+type Arming struct {
+	By     string
+	Shadow bool
+	Force  bool
+	Reason string
+}
+
+// Policies are the operator's rules.
+type Policies interface {
+	Policy(ctx context.Context) (Policy, error)
+	// ApplyPolicy refuses a policy with mistakes and changes nothing then.
+	ApplyPolicy(ctx context.Context, by string, f File) (Policy, error)
+	CheckPolicy(ctx context.Context, f File) (PolicyCheck, error)
+	DiffPolicy(ctx context.Context, f File) (PolicyDiff, error)
+	ExplainPolicy(ctx context.Context, vm string) ([]PolicyVerdict, error)
+}
+
+// Devices are the fence devices.
+type Devices interface {
+	Devices(ctx context.Context) ([]Device, error)
+	// CheckDevices checks the devices of these hosts now (none: of all); nothing is switched.
+	CheckDevices(ctx context.Context, hosts []string) ([]Device, error)
+	ImportDevices(ctx context.Context, by string, f File) (Imported, error)
+	BindDevices(ctx context.Context, by, host, reason string) (Reply, error)
+}
+
+// Storyteller tells what happens and what was done.
+type Storyteller interface {
+	// Events calls send for every message after the one with this ID that is still kept, then for each new one, until
+	// ctx ends or send fails. The first is a reset if messages were missed. With "" it begins with what comes.
+	Events(ctx context.Context, after string, send func(Event) error) error
+	// Audit lists the operators' acts since a time, oldest first.
+	Audit(ctx context.Context, since time.Time) ([]AuditEntry, error)
+}

@@ -1,0 +1,162 @@
+// Package client speaks the REST API of a server. The command line uses nothing else.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/api"
+)
+
+// ErrUnreachable says that no server answered at all.
+var ErrUnreachable = errors.New("cannot reach the server")
+
+// maxAnswer bounds what is read of one answer: 200,000 VMs are about 150 MB.
+const maxAnswer = 512 << 20
+
+// Client asks one server. It is safe for concurrent use.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// New makes a client of the server at base (http://127.0.0.1:7400) with its admin token. transport nil:
+// http.DefaultTransport. Deadlines come with each call's context.
+func New(base, token string, transport http.RoundTripper) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%q is no address of a server: it should be http://HOST:PORT or https://HOST:PORT", base)
+	}
+	return &Client{base: strings.TrimRight(base, "/"), token: strings.TrimSpace(token), http: &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token goes nowhere else
+	}}, nil
+}
+
+// do sends one request. Errors are *api.Problem if the server answered one, ErrUnreachable if none answered.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body, into any) error {
+	resp, err := c.send(ctx, method, path, query, body, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot read the answer of %s: %w", c.base, err)
+	case len(text) > maxAnswer:
+		return fmt.Errorf("the answer of %s is larger than %d MB", c.base, maxAnswer>>20)
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s answers something else than this client expects; is it a Ninelives server of the same version? (%w)", c.base, err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any, header http.Header) (*http.Response, error) {
+	var reader io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		reader = bytes.NewReader(text)
+	}
+	target := c.base + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, reader)
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.base, err)
+	}
+	if resp.StatusCode >= 300 {
+		defer resp.Body.Close()
+		return nil, c.problem(resp)
+	}
+	return resp, nil
+}
+
+func (c *Client) problem(resp *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<20)) // what came is all there is to show
+	p := &api.Problem{}
+	if json.Unmarshal(text, p) != nil || p.Detail == "" && len(p.Errors) == 0 {
+		p = &api.Problem{Detail: fmt.Sprintf("%s answers %s: is it a Ninelives server?", c.base, resp.Status)}
+	}
+	p.Status = resp.StatusCode
+	for _, e := range p.Errors {
+		p.Detail += fmt.Sprintf("; %s: %s", e.Location, e.Message)
+	}
+	return p
+}
+
+func esc(s string) string { return url.PathEscape(s) }
+
+// Status asks how things stand.
+func (c *Client) Status(ctx context.Context) (out api.Status, err error) {
+	return out, c.do(ctx, http.MethodGet, "/v1/status", nil, nil, &out)
+}
+
+// Ready is nil if the server can take part; it needs no token.
+func (c *Client) Ready(ctx context.Context) error {
+	return c.do(ctx, http.MethodGet, "/readyz", nil, nil, nil)
+}
+
+// Doctor asks for everything that would stop a recovery.
+func (c *Client) Doctor(ctx context.Context) (out api.Diagnosis, err error) {
+	return out, c.do(ctx, http.MethodGet, "/v1/doctor", nil, nil, &out)
+}
+
+// Audit lists the operators' acts since a time (zero: all that is kept).
+func (c *Client) Audit(ctx context.Context, since time.Time) ([]api.AuditEntry, error) {
+	q := url.Values{}
+	if !since.IsZero() {
+		q.Set("since", since.UTC().Format(time.RFC3339Nano))
+	}
+	var out struct {
+		Entries []api.AuditEntry `json:"entries"`
+	}
+	return out.Entries, c.do(ctx, http.MethodGet, "/v1/audit", q, nil, &out)
+}
+
+// Arm arms the cloud, in shadow mode if asked.
+func (c *Client) Arm(ctx context.Context, r api.ArmRequest) (out api.Reply, err error) {
+	return out, c.do(ctx, http.MethodPost, "/v1/arm", nil, r, &out)
+}
+
+// Disarm stops all new action.
+func (c *Client) Disarm(ctx context.Context, reason string) (out api.Reply, err error) {
+	return out, c.do(ctx, http.MethodPost, "/v1/disarm", nil, api.ReasonRequest{Reason: reason}, &out)
+}
+
+// CreateToken makes a token for a host's agent; life 0 is the server's default.
+func (c *Client) CreateToken(ctx context.Context, host string, life time.Duration) (out api.Token, err error) {
+	r := api.TokenRequest{Host: host}
+	if life > 0 {
+		r.Life = life.String()
+	}
+	return out, c.do(ctx, http.MethodPost, "/v1/tokens", nil, r, &out)
+}

@@ -1,0 +1,118 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/ninelives-ha/ninelives/internal/api"
+)
+
+// Hosts lists all compute hosts.
+func (c *Client) Hosts(ctx context.Context) ([]api.Host, error) {
+	var out struct {
+		Hosts []api.Host `json:"hosts"`
+	}
+	err := c.do(ctx, http.MethodGet, "/v1/hosts", nil, nil, &out)
+	return out.Hosts, err
+}
+
+// Host tells all about one.
+func (c *Client) Host(ctx context.Context, name string) (out api.HostDetail, err error) {
+	return out, c.do(ctx, http.MethodGet, "/v1/hosts/"+esc(name), nil, nil, &out)
+}
+
+func (c *Client) onHost(ctx context.Context, host, act string, body any) (out api.Reply, err error) {
+	return out, c.do(ctx, http.MethodPost, "/v1/hosts/"+esc(host)+"/"+act, nil, body, &out)
+}
+
+// HostMaintenance switches a host's maintenance.
+func (c *Client) HostMaintenance(ctx context.Context, host string, on bool, reason string) (api.Reply, error) {
+	return c.onHost(ctx, host, "maintenance", api.MaintenanceRequest{On: on, Reason: reason})
+}
+
+// ZoneMaintenance switches a zone's maintenance.
+func (c *Client) ZoneMaintenance(ctx context.Context, zone string, on bool, reason string) (out api.Reply, err error) {
+	return out, c.do(ctx, http.MethodPost, "/v1/zones/"+esc(zone)+"/maintenance", nil, api.MaintenanceRequest{On: on, Reason: reason}, &out)
+}
+
+// ConfirmDown gives the operator's word that a host is down.
+func (c *Client) ConfirmDown(ctx context.Context, host, reason string) (api.Reply, error) {
+	return c.onHost(ctx, host, "confirm-down", api.ReasonRequest{Reason: reason})
+}
+
+// FenceHost has a host fenced.
+func (c *Client) FenceHost(ctx context.Context, host, reason string) (api.Reply, error) {
+	return c.onHost(ctx, host, "fence", api.ReasonRequest{Reason: reason})
+}
+
+// Readmit brings a host back that was waiting for it.
+func (c *Client) Readmit(ctx context.Context, host string) (api.Reply, error) {
+	return c.onHost(ctx, host, "readmit", struct{}{})
+}
+
+// Rejoin allows another machine to take a host's name over.
+func (c *Client) Rejoin(ctx context.Context, host string) (api.Reply, error) {
+	return c.onHost(ctx, host, "rejoin", struct{}{})
+}
+
+// Incidents lists incidents: state is open, closed or all, host "" is any.
+func (c *Client) Incidents(ctx context.Context, state, host string) ([]api.Incident, error) {
+	q := url.Values{}
+	if state != "" {
+		q.Set("state", state)
+	}
+	if host != "" {
+		q.Set("host", host)
+	}
+	var out struct {
+		Incidents []api.Incident `json:"incidents"`
+	}
+	err := c.do(ctx, http.MethodGet, "/v1/incidents", q, nil, &out)
+	return out.Incidents, err
+}
+
+// Incident tells all about one.
+func (c *Client) Incident(ctx context.Context, id string) (out api.IncidentDetail, err error) {
+	return out, c.do(ctx, http.MethodGet, "/v1/incidents/"+esc(id), nil, nil, &out)
+}
+
+// Retry lets an incident go on, for one VM (id or name) or all.
+func (c *Client) Retry(ctx context.Context, id, vm, reason string) (out api.Reply, err error) {
+	return out, c.do(ctx, http.MethodPost, "/v1/incidents/"+esc(id)+"/retry", nil, api.RetryRequest{VM: vm, Reason: reason}, &out)
+}
+
+// Abort gives the rest of an incident up.
+func (c *Client) Abort(ctx context.Context, id, reason string) (out api.Reply, err error) {
+	return out, c.do(ctx, http.MethodPost, "/v1/incidents/"+esc(id)+"/abort", nil, api.ReasonRequest{Reason: reason}, &out)
+}
+
+// VMs lists VMs on a host and of a project; "" is all.
+func (c *Client) VMs(ctx context.Context, host, project string) ([]api.VM, error) {
+	q := url.Values{}
+	if host != "" {
+		q.Set("host", host)
+	}
+	if project != "" {
+		q.Set("project", project)
+	}
+	var out struct {
+		VMs []api.VM `json:"vms"`
+	}
+	err := c.do(ctx, http.MethodGet, "/v1/vms", q, nil, &out)
+	return out.VMs, err
+}
+
+// VM explains the VMs with this id or name; there may be several.
+func (c *Client) VM(ctx context.Context, idOrName string) ([]api.VM, error) {
+	var out struct {
+		VMs []api.VM `json:"vms"`
+	}
+	err := c.do(ctx, http.MethodGet, "/v1/vms/"+esc(idOrName), nil, nil, &out)
+	return out.VMs, err
+}
+
+// Plan tells what would happen if these hosts died now.
+func (c *Client) Plan(ctx context.Context, hosts []string) (out api.Plan, err error) {
+	return out, c.do(ctx, http.MethodPost, "/v1/plan", nil, api.HostsRequest{Hosts: hosts}, &out)
+}

@@ -1,0 +1,82 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// Problem is an error as the API answers it (RFC 9457), with what to do next.
+type Problem struct {
+	Status   int       `json:"status"`
+	Title    string    `json:"title"`
+	Detail   string    `json:"detail"`
+	Do       string    `json:"do,omitempty" doc:"What to do next"`
+	Leader   string    `json:"leader,omitempty" doc:"The server that leads, if that is the one to ask"`
+	Mistakes []Mistake `json:"mistakes,omitempty" doc:"Errors in a file that was sent"`
+	Errors   []Detail  `json:"errors,omitempty" doc:"What is wrong with the request itself"`
+}
+
+// Detail is one thing that is wrong with a request.
+type Detail struct {
+	Message  string `json:"message"`
+	Location string `json:"location,omitempty" doc:"For example body.reason"`
+	Value    any    `json:"value,omitempty"`
+}
+
+// Error gives the detail and what to do.
+func (p *Problem) Error() string {
+	if p.Do == "" {
+		return p.Detail
+	}
+	return p.Detail + " (" + p.Do + ")"
+}
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType makes the answer a problem document.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+func problem(status int, do, format string, args ...any) *Problem {
+	return &Problem{Status: status, Title: http.StatusText(status), Detail: fmt.Sprintf(format, args...), Do: do}
+}
+
+// NotFound says that there is no such thing.
+func NotFound(do, format string, args ...any) *Problem {
+	return problem(http.StatusNotFound, do, format, args...)
+}
+
+// Conflict says why, as things stand, it isn't done.
+func Conflict(do, format string, args ...any) *Problem {
+	return problem(http.StatusConflict, do, format, args...)
+}
+
+// Invalid says what is wrong with what was sent.
+func Invalid(do, format string, args ...any) *Problem {
+	return problem(http.StatusUnprocessableEntity, do, format, args...)
+}
+
+// Unavailable says why it can't be answered now.
+func Unavailable(do, format string, args ...any) *Problem {
+	return problem(http.StatusServiceUnavailable, do, format, args...)
+}
+
+// NotLeading sends the client to the leader; "" if none is known.
+func NotLeading(self, leader string) *Problem {
+	if leader == "" || leader == self {
+		return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "%s doesn't lead, and no server is known to lead", self)
+	}
+	p := Unavailable("ask "+leader+": --server URL", "%s leads, not %s", leader, self)
+	p.Leader = leader
+	return p
+}
+
+// Mistaken refuses a file with its mistakes.
+func Mistaken(mistakes []Mistake) *Problem {
+	p := Invalid("correct it and send it again; nothing was changed", "the file has %d mistakes", len(mistakes))
+	if len(mistakes) == 1 {
+		p.Detail = "the file has a mistake: " + mistakes[0].Message
+	}
+	p.Mistakes = mistakes
+	return p
+}
