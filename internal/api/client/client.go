@@ -113,11 +113,18 @@ func (c *Client) problem(resp *http.Response) error {
 	return p
 }
 
+// call is do for an answer of one type.
+func call[T any](ctx context.Context, c *Client, method, path string, query url.Values, body any) (T, error) {
+	var out T
+	err := c.do(ctx, method, path, query, body, &out)
+	return out, err
+}
+
 func esc(s string) string { return url.PathEscape(s) }
 
 // Status asks how things stand.
-func (c *Client) Status(ctx context.Context) (out api.Status, err error) {
-	return out, c.do(ctx, http.MethodGet, "/v1/status", nil, nil, &out)
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	return call[api.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
 }
 
 // Ready is nil if the server can take part; it needs no token.
@@ -126,8 +133,8 @@ func (c *Client) Ready(ctx context.Context) error {
 }
 
 // Doctor asks for everything that would stop a recovery.
-func (c *Client) Doctor(ctx context.Context) (out api.Diagnosis, err error) {
-	return out, c.do(ctx, http.MethodGet, "/v1/doctor", nil, nil, &out)
+func (c *Client) Doctor(ctx context.Context) (api.Diagnosis, error) {
+	return call[api.Diagnosis](ctx, c, http.MethodGet, "/v1/doctor", nil, nil)
 }
 
 // Audit lists the operators' acts since a time (zero: all that is kept).
@@ -136,27 +143,27 @@ func (c *Client) Audit(ctx context.Context, since time.Time) ([]api.AuditEntry, 
 	if !since.IsZero() {
 		q.Set("since", since.UTC().Format(time.RFC3339Nano))
 	}
-	var out struct {
+	out, err := call[struct {
 		Entries []api.AuditEntry `json:"entries"`
-	}
-	return out.Entries, c.do(ctx, http.MethodGet, "/v1/audit", q, nil, &out)
+	}](ctx, c, http.MethodGet, "/v1/audit", q, nil)
+	return out.Entries, err
 }
 
 // Arm arms the cloud, in shadow mode if asked.
-func (c *Client) Arm(ctx context.Context, r api.ArmRequest) (out api.Reply, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/arm", nil, r, &out)
+func (c *Client) Arm(ctx context.Context, r api.ArmRequest) (api.Reply, error) {
+	return call[api.Reply](ctx, c, http.MethodPost, "/v1/arm", nil, r)
 }
 
 // Disarm stops all new action.
-func (c *Client) Disarm(ctx context.Context, reason string) (out api.Reply, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/disarm", nil, api.ReasonRequest{Reason: reason}, &out)
+func (c *Client) Disarm(ctx context.Context, reason string) (api.Reply, error) {
+	return call[api.Reply](ctx, c, http.MethodPost, "/v1/disarm", nil, api.ReasonRequest{Reason: reason})
 }
 
 // CreateToken makes a token for a host's agent; life 0 is the server's default.
-func (c *Client) CreateToken(ctx context.Context, host string, life time.Duration) (out api.Token, err error) {
+func (c *Client) CreateToken(ctx context.Context, host string, life time.Duration) (api.Token, error) {
 	r := api.TokenRequest{Host: host}
 	if life > 0 {
 		r.Life = life.String()
 	}
-	return out, c.do(ctx, http.MethodPost, "/v1/tokens", nil, r, &out)
+	return call[api.Token](ctx, c, http.MethodPost, "/v1/tokens", nil, r)
 }

@@ -10,20 +10,19 @@ import (
 
 // Hosts lists all compute hosts.
 func (c *Client) Hosts(ctx context.Context) ([]api.Host, error) {
-	var out struct {
+	out, err := call[struct {
 		Hosts []api.Host `json:"hosts"`
-	}
-	err := c.do(ctx, http.MethodGet, "/v1/hosts", nil, nil, &out)
+	}](ctx, c, http.MethodGet, "/v1/hosts", nil, nil, &out)
 	return out.Hosts, err
 }
 
 // Host tells all about one.
-func (c *Client) Host(ctx context.Context, name string) (out api.HostDetail, err error) {
-	return out, c.do(ctx, http.MethodGet, "/v1/hosts/"+esc(name), nil, nil, &out)
+func (c *Client) Host(ctx context.Context, name string) (api.HostDetail, error) {
+	return call[api.HostDetail](ctx, c, http.MethodGet, "/v1/hosts/"+esc(name), nil, nil)
 }
 
-func (c *Client) onHost(ctx context.Context, host, act string, body any) (out api.Reply, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/hosts/"+esc(host)+"/"+act, nil, body, &out)
+func (c *Client) onHost(ctx context.Context, host, act string, body any) (api.Reply, error) {
+	return call[api.Reply](ctx, c, http.MethodPost, "/v1/hosts/"+esc(host)+"/"+act, nil, body)
 }
 
 // HostMaintenance switches a host's maintenance.
@@ -32,8 +31,8 @@ func (c *Client) HostMaintenance(ctx context.Context, host string, on bool, reas
 }
 
 // ZoneMaintenance switches a zone's maintenance.
-func (c *Client) ZoneMaintenance(ctx context.Context, zone string, on bool, reason string) (out api.Reply, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/zones/"+esc(zone)+"/maintenance", nil, api.MaintenanceRequest{On: on, Reason: reason}, &out)
+func (c *Client) ZoneMaintenance(ctx context.Context, zone string, on bool, reason string) (api.Reply, error) {
+	return call[api.Reply](ctx, c, http.MethodPost, "/v1/zones/"+esc(zone)+"/maintenance", nil, api.MaintenanceRequest{On: on, Reason: reason})
 }
 
 // ConfirmDown gives the operator's word that a host is down.
@@ -73,18 +72,18 @@ func (c *Client) Incidents(ctx context.Context, state, host string) ([]api.Incid
 }
 
 // Incident tells all about one.
-func (c *Client) Incident(ctx context.Context, id string) (out api.IncidentDetail, err error) {
-	return out, c.do(ctx, http.MethodGet, "/v1/incidents/"+esc(id), nil, nil, &out)
+func (c *Client) Incident(ctx context.Context, id string) (api.IncidentDetail, error) {
+	return call[api.IncidentDetail](ctx, c, http.MethodGet, "/v1/incidents/"+esc(id), nil, nil)
 }
 
 // Retry lets an incident go on, for one VM (id or name) or all.
-func (c *Client) Retry(ctx context.Context, id, vm, reason string) (out api.Reply, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/incidents/"+esc(id)+"/retry", nil, api.RetryRequest{VM: vm, Reason: reason}, &out)
+func (c *Client) Retry(ctx context.Context, id, vm, reason string) (api.Reply, error) {
+	return call[api.Reply](ctx, c, http.MethodPost, "/v1/incidents/"+esc(id)+"/retry", nil, api.RetryRequest{VM: vm, Reason: reason})
 }
 
 // Abort gives the rest of an incident up.
-func (c *Client) Abort(ctx context.Context, id, reason string) (out api.Reply, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/incidents/"+esc(id)+"/abort", nil, api.ReasonRequest{Reason: reason}, &out)
+func (c *Client) Abort(ctx context.Context, id, reason string) (api.Reply, error) {
+	return call[api.Reply](ctx, c, http.MethodPost, "/v1/incidents/"+esc(id)+"/abort", nil, api.ReasonRequest{Reason: reason})
 }
 
 // VMs lists VMs on a host and of a project; "" is all.
@@ -108,11 +107,11 @@ func (c *Client) VM(ctx context.Context, idOrName string) ([]api.VM, error) {
 	var out struct {
 		VMs []api.VM `json:"vms"`
 	}
-	err := c.do(ctx, http.MethodGet, "/v1/vms/"+esc(idOrName), nil, nil, &out)
+	err := c.do(ctx, http.MethodGet, "/v1/vms/"+esc(idOrName), nil, nil)
 	return out.VMs, err
 }
 
 // Plan tells what would happen if these hosts died now.
-func (c *Client) Plan(ctx context.Context, hosts []string) (out api.Plan, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/plan", nil, api.HostsRequest{Hosts: hosts}, &out)
+func (c *Client) Plan(ctx context.Context, hosts []string) (api.Plan, error) {
+	return call[api.Plan](ctx, c, http.MethodPost, "/v1/plan", nil, api.HostsRequest{Hosts: hosts})
 }

@@ -9,31 +9,30 @@ import (
 )
 
 // Policy is the one in force.
-func (c *Client) Policy(ctx context.Context) (out api.Policy, err error) {
-	return out, c.do(ctx, http.MethodGet, "/v1/policy", nil, nil, &out)
+func (c *Client) Policy(ctx context.Context) (api.Policy, error) {
+	return call[api.Policy](ctx, c, http.MethodGet, "/v1/policy", nil, nil)
 }
 
 // ApplyPolicy puts a policy in force; one with mistakes is an *api.Problem with Mistakes, and nothing is changed.
-func (c *Client) ApplyPolicy(ctx context.Context, f api.File) (out api.Policy, err error) {
-	return out, c.do(ctx, http.MethodPut, "/v1/policy", nil, f, &out)
+func (c *Client) ApplyPolicy(ctx context.Context, f api.File) (api.Policy, error) {
+	return call[api.Policy](ctx, c, http.MethodPut, "/v1/policy", nil, f)
 }
 
 // CheckPolicy reads a policy and changes nothing.
-func (c *Client) CheckPolicy(ctx context.Context, f api.File) (out api.PolicyCheck, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/policy/check", nil, f, &out)
+func (c *Client) CheckPolicy(ctx context.Context, f api.File) (api.PolicyCheck, error) {
+	return call[api.PolicyCheck](ctx, c, http.MethodPost, "/v1/policy/check", nil, f)
 }
 
 // DiffPolicy lists the VMs that it would treat differently.
-func (c *Client) DiffPolicy(ctx context.Context, f api.File) (out api.PolicyDiff, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/policy/diff", nil, f, &out)
+func (c *Client) DiffPolicy(ctx context.Context, f api.File) (api.PolicyDiff, error) {
+	return call[api.PolicyDiff](ctx, c, http.MethodPost, "/v1/policy/diff", nil, f)
 }
 
 // ExplainPolicy goes through the rules for the VMs with this id or name.
 func (c *Client) ExplainPolicy(ctx context.Context, vm string) ([]api.PolicyVerdict, error) {
-	var out struct {
+	out, err := call[struct {
 		VMs []api.PolicyVerdict `json:"vms"`
-	}
-	err := c.do(ctx, http.MethodGet, "/v1/policy/explain", url.Values{"vm": {vm}}, nil, &out)
+	}](ctx, c, http.MethodGet, "/v1/policy/explain", url.Values{"vm": {vm}}, nil, &out)
 	return out.VMs, err
 }
 
@@ -51,16 +50,16 @@ func (c *Client) CheckDevices(ctx context.Context, hosts []string) ([]api.Device
 	var out struct {
 		Devices []api.Device `json:"devices"`
 	}
-	err := c.do(ctx, http.MethodPost, "/v1/fence/check", nil, api.HostsRequest{Hosts: hosts}, &out)
+	err := c.do(ctx, http.MethodPost, "/v1/fence/check", nil, api.HostsRequest{Hosts: hosts})
 	return out.Devices, err
 }
 
 // ImportDevices brings in a devices.yaml.
-func (c *Client) ImportDevices(ctx context.Context, f api.File) (out api.Imported, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/fence/import", nil, f, &out)
+func (c *Client) ImportDevices(ctx context.Context, f api.File) (api.Imported, error) {
+	return call[api.Imported](ctx, c, http.MethodPost, "/v1/fence/import", nil, f)
 }
 
 // BindDevices binds a host's devices on the operator's word.
-func (c *Client) BindDevices(ctx context.Context, host, reason string) (out api.Reply, err error) {
-	return out, c.do(ctx, http.MethodPost, "/v1/fence/bind", nil, api.BindRequest{Host: host, Reason: reason}, &out)
+func (c *Client) BindDevices(ctx context.Context, host, reason string) (api.Reply, error) {
+	return call[api.Reply](ctx, c, http.MethodPost, "/v1/fence/bind", nil, api.BindRequest{Host: host, Reason: reason})
 }
