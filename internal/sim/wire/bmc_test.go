@@ -80,7 +80,9 @@ func TestBMC(t *testing.T) {
 				t.Errorf("a BMC whose reading lags by an hour says %s, %v", s, err)
 			}
 			c.World(func(w *world.World) {
-				w.SetBMC(tc.host, func(b *world.BMC) { *b = world.BMC{Driver: b.Driver, User: b.User, Password: b.Password, Machine: tc.host} })
+				w.SetBMC(tc.host, func(b *world.BMC) {
+					*b = world.BMC{Driver: b.Driver, User: b.User, Password: b.Password, Machine: tc.host}
+				})
 			})
 			if err := dev.On(ctx, permitted); err != nil {
 				t.Fatal(err)
@@ -91,7 +93,7 @@ func TestBMC(t *testing.T) {
 	}
 }
 
-func faults(t *testing.T, ctx context.Context, c *wire.Cloud, dev fence.Device, host, other string) { //nolint:revive // a helper
+func faults(t *testing.T, ctx context.Context, c *wire.Cloud, dev fence.Device, host, other string) {
 	t.Helper()
 	set := func(change func(*world.BMC)) {
 		c.World(func(w *world.World) { w.SetBMC(host, change) })
@@ -122,7 +124,7 @@ func faults(t *testing.T, ctx context.Context, c *wire.Cloud, dev fence.Device, 
 	}
 }
 
-func becomes(t *testing.T, ctx context.Context, dev fence.Device, want fence.State) { //nolint:revive // a helper
+func becomes(t *testing.T, ctx context.Context, dev fence.Device, want fence.State) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -222,7 +222,7 @@ func (c *Cloud) microversion(h http.Header) (int, error) {
 	}
 	n, err := parseMinor(asked)
 	if err != nil || n > c.max {
-		return 0, fmt.Errorf("Version %s is not supported by the API. Minimum is 2.1 and maximum is 2.%d.", asked, c.max) //nolint:staticcheck // Nova's sentence
+		return 0, fmt.Errorf("version %s is not supported by the API: the minimum is 2.1, the maximum 2.%d", asked, c.max)
 	}
 	return n, nil
 }

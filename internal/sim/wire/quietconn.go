@@ -117,7 +117,7 @@ func (q *quietConn) Write(b []byte) (int, error) {
 
 // hand gives bytes to the network or, if it is cut or earlier ones wait, to the
 // buffer; done is false if that is full.
-func (q *quietConn) hand(b []byte, open bool) (n int, err error, done bool) { //nolint:revive // as a Write, and whether it was one
+func (q *quietConn) hand(b []byte, open bool) (n int, err error, done bool) {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
 	if open && len(q.unsent) == 0 {

@@ -28,7 +28,7 @@ func (w *World) Evacuate(c Caller, id, target string, keepStopped bool) *Error {
 	if w.ServiceUp(v.Host) {
 		return refuse(400, "Compute service of %s is still in use.", v.Host)
 	}
-	v.oldVMState, v.NoStoppedBoot = v.VMState, keepStopped
+
 	w.setTask(v, "rebuilding")
 	w.addAction(c, v, "evacuate")
 	m := w.addMigration(c, v, "evacuation", v.Host, target, "accepted")

@@ -62,7 +62,9 @@ func play(t *testing.T, story string) string {
 		LiveMigration: exact(2 * time.Second), PostMigration: exact(400 * time.Millisecond), Resize: exact(2 * time.Second),
 	}
 	tl := &teller{start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-	tl.w = world.New(world.Options{Seed: 1, Timing: timing})
+	tl.w = world.New(world.Options{
+		Seed: 1, Timing: timing, Gated: strings.Contains(story, "\ngated\n"), ResumeGuests: strings.Contains(story, "\nresume-guests\n"),
+	})
 	lines := bufio.NewScanner(strings.NewReader(story))
 	for n := 1; lines.Scan(); n++ {
 		words := strings.Fields(lines.Text())
@@ -160,7 +162,17 @@ func (t *teller) do(words []string) bool {
 		t.refusal(w.Resize(world.Caller{User: "op"}, t.id(a), true))
 	case "confirm":
 		t.refusal(w.ConfirmResize(world.Caller{User: "op"}, t.id(a)))
-	case "end":
+	case "self-reboot":
+		w.Reboot(a, time.Second)
+	case "open-gate":
+		w.OpenGate(a)
+	case "hang":
+		w.Hang(a)
+	case "probe":
+		for _, p := range world.Planes() {
+			fmt.Fprintf(&t.out, "        %s answers on %s: %s\n", b, p, w.Probe(a, p, b))
+		}
+	case "end", "gated", "resume-guests":
 	default:
 		if len(words) != 2 {
 			return false

@@ -75,9 +75,7 @@ type VM struct {
 	DiskStore     string // id of the store that holds an image-booted VM's disk
 	Wanted        bool   // its owner wants it running: what VMsDown measures against
 	TrustedVTPM   bool   // vTPM: Nova refuses to evacuate it
-	NoStoppedBoot bool   // this VM's last evacuation was made with 2.95 or later
 	history       []Entry
-	oldVMState    string
 }
 
 // Entry is one line of a VM's history.
