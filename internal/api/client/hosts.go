@@ -12,7 +12,7 @@ import (
 func (c *Client) Hosts(ctx context.Context) ([]api.Host, error) {
 	out, err := call[struct {
 		Hosts []api.Host `json:"hosts"`
-	}](ctx, c, http.MethodGet, "/v1/hosts", nil, nil, &out)
+	}](ctx, c, http.MethodGet, "/v1/hosts", nil, nil)
 	return out.Hosts, err
 }
 
@@ -64,10 +64,9 @@ func (c *Client) Incidents(ctx context.Context, state, host string) ([]api.Incid
 	if host != "" {
 		q.Set("host", host)
 	}
-	var out struct {
+	out, err := call[struct {
 		Incidents []api.Incident `json:"incidents"`
-	}
-	err := c.do(ctx, http.MethodGet, "/v1/incidents", q, nil, &out)
+	}](ctx, c, http.MethodGet, "/v1/incidents", q, nil)
 	return out.Incidents, err
 }
 
@@ -95,19 +94,17 @@ func (c *Client) VMs(ctx context.Context, host, project string) ([]api.VM, error
 	if project != "" {
 		q.Set("project", project)
 	}
-	var out struct {
+	out, err := call[struct {
 		VMs []api.VM `json:"vms"`
-	}
-	err := c.do(ctx, http.MethodGet, "/v1/vms", q, nil, &out)
+	}](ctx, c, http.MethodGet, "/v1/vms", q, nil)
 	return out.VMs, err
 }
 
 // VM explains the VMs with this id or name; there may be several.
 func (c *Client) VM(ctx context.Context, idOrName string) ([]api.VM, error) {
-	var out struct {
+	out, err := call[struct {
 		VMs []api.VM `json:"vms"`
-	}
-	err := c.do(ctx, http.MethodGet, "/v1/vms/"+esc(idOrName), nil, nil)
+	}](ctx, c, http.MethodGet, "/v1/vms/"+esc(idOrName), nil, nil)
 	return out.VMs, err
 }
 

@@ -32,25 +32,23 @@ func (c *Client) DiffPolicy(ctx context.Context, f api.File) (api.PolicyDiff, er
 func (c *Client) ExplainPolicy(ctx context.Context, vm string) ([]api.PolicyVerdict, error) {
 	out, err := call[struct {
 		VMs []api.PolicyVerdict `json:"vms"`
-	}](ctx, c, http.MethodGet, "/v1/policy/explain", url.Values{"vm": {vm}}, nil, &out)
+	}](ctx, c, http.MethodGet, "/v1/policy/explain", url.Values{"vm": {vm}}, nil)
 	return out.VMs, err
 }
 
 // Devices lists all fence devices with their last check.
 func (c *Client) Devices(ctx context.Context) ([]api.Device, error) {
-	var out struct {
+	out, err := call[struct {
 		Devices []api.Device `json:"devices"`
-	}
-	err := c.do(ctx, http.MethodGet, "/v1/fence", nil, nil, &out)
+	}](ctx, c, http.MethodGet, "/v1/fence", nil, nil)
 	return out.Devices, err
 }
 
 // CheckDevices checks the devices of these hosts (none: of all) now.
 func (c *Client) CheckDevices(ctx context.Context, hosts []string) ([]api.Device, error) {
-	var out struct {
+	out, err := call[struct {
 		Devices []api.Device `json:"devices"`
-	}
-	err := c.do(ctx, http.MethodPost, "/v1/fence/check", nil, api.HostsRequest{Hosts: hosts})
+	}](ctx, c, http.MethodPost, "/v1/fence/check", nil, api.HostsRequest{Hosts: hosts})
 	return out.Devices, err
 }
 
