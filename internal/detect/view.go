@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -152,3 +153,6 @@ func (d *Detector) Snapshot(now time.Time) Snapshot {
 	}
 	return s
 }
+
+// Hosts are the names of all known hosts, sorted.
+func (d *Detector) Hosts() []string { return slices.Sorted(maps.Keys(d.hosts)) }

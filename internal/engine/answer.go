@@ -171,7 +171,9 @@ func (e *Engine) tracked(ev Tracked) {
 			e.foreign(in, m)
 			continue
 		}
-		if a := attemptFor(r, m); a != nil {
+		if m.User != "" && e.cfg.User != "" && m.User != e.cfg.User {
+			e.foreign(in, m)
+		} else if a := attemptFor(r, m); a != nil {
 			e.progress(in, r, a, m)
 		} else {
 			e.foreign(in, m)

@@ -132,6 +132,8 @@ func (e *Engine) take(ev Event) {
 		e.tracked(ev)
 	case Looked:
 		e.looked(ev)
+	case CloudSeen:
+		e.cfg.User, e.cfg.StaysStopped = ev.User, ev.StaysStopped
 	case PolicyChanged:
 		e.policy = ev.Policy
 	case QuorumChanged:

@@ -120,6 +120,12 @@ type Looked struct {
 	Err    string
 }
 
+// CloudSeen says who we are in the cloud and what it can do.
+type CloudSeen struct {
+	User         string // our user's id; evacuations by any other are somebody else's
+	StaysStopped bool   // Nova keeps an evacuated stopped VM stopped (microversion 2.95)
+}
+
 // PolicyChanged brings new rules.
 type PolicyChanged struct{ Policy *policy.Policy }
 
@@ -177,6 +183,7 @@ func (Answered) event()      {}
 func (Inspected) event()     {}
 func (Tracked) event()       {}
 func (Looked) event()        {}
+func (CloudSeen) event()     {}
 func (PolicyChanged) event() {}
 func (QuorumChanged) event() {}
 func (Asked) event()         {}

@@ -11,7 +11,7 @@ import (
 func (e *Engine) gates() {
 	names := make([]string, 0, len(e.hosts))
 	for name, h := range e.hosts {
-		if h.asked != "" {
+		if h.asked != "" && (h.alive() || h.report.GateClosed) { // nobody listens on a dead host
 			names = append(names, name)
 		}
 	}
@@ -68,7 +68,9 @@ func (e *Engine) agentReported(ev AgentReported) {
 	h := e.host(ev.Host)
 	h.report = ev.Report
 	h.report.At = e.now
-	if ev.Report.GateClosed && h.asked != ev.Report.Boot {
+	// Every agent that reports is told the gate's state once by each leader, whether it asks or not: so what an earlier
+	// leader forbade is lifted, or kept, by what this one knows.
+	if ev.Report.Boot != "" && h.asked != ev.Report.Boot || ev.Report.GateClosed && h.sent.Open {
 		h.asked, h.sent = ev.Report.Boot, Gate{}
 	}
 }

@@ -124,6 +124,7 @@ type Incident struct {
 	Phase      Phase       `json:"phase"`
 	Stages     Stages      `json:"stages"`
 	Fencing    Fencing     `json:"fencing"`
+	Unhealthy  bool        `json:"unhealthy,omitempty"` // it lives, but did not become healthy after its reboot: to be fenced all the same
 	Proof      *Proof      `json:"proof,omitempty"`
 	Out        TakenOut    `json:"out"`
 	Return     Return      `json:"return"`

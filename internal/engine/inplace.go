@@ -17,7 +17,7 @@ func (e *Engine) inPlace(in *Incident) {
 	}
 	if e.unhealthy(in, h) && e.now.Sub(in.Stages.Verdict) > e.policy.RebootWait() {
 		e.tell(in, fmt.Sprintf("not healthy %s after its reboot: it is fenced, and its VMs come back elsewhere", e.policy.RebootWait()))
-		in.Phase, in.Proof, in.Boot, in.Verdict = PhaseOpen, nil, in.Return.Boot, Dead
+		in.Phase, in.Proof, in.Boot, in.Verdict, in.Unhealthy = PhaseOpen, nil, in.Return.Boot, Dead, true
 		in.Planned, in.Return = false, Return{}
 		clear(e.vms[in.ID])
 		return

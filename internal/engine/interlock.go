@@ -89,6 +89,9 @@ func (e *Engine) mayFence(in *Incident) []Interlock {
 	if h.facts.Unprotected != "" {
 		add("unprotected", "%s is not protected: %s", in.Host, h.facts.Unprotected)
 	}
+	if why := e.secondhand(in, h); why != "" {
+		add(LockTakeover, "%s", why)
+	}
 	if why := e.stormy(in); why != "" {
 		add(LockStorm, "%s", why)
 	}
@@ -103,6 +106,15 @@ func (e *Engine) mayFence(in *Incident) []Interlock {
 		add(LockServer, "%s", why)
 	}
 	return locks
+}
+
+// secondhand: an incident that an earlier leader opened. Its host may have come back while nobody led; only a verdict
+// that this server has reached itself lets it fence.
+func (e *Engine) secondhand(in *Incident, h *host) string {
+	if in.Verdict == ByOperator || in.Unhealthy || in.Proof != nil || respond(h.now.Verdict, e.policy) == PhaseOpen && h.now.Verdict != Rebooted {
+		return ""
+	}
+	return "the verdict " + string(in.Verdict) + " of " + in.Host + " does not stand on what this server sees itself now"
 }
 
 // carriesServer refuses to fence oneself, and a machine whose server the quorum needs.

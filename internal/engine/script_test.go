@@ -412,6 +412,10 @@ func (s *script) step(ev Event) {
 			subject = a.VM
 		}
 		s.last[string(a.Do)+" "+subject] = a.ID
+		if a.Do == SendGate && a.Gate.Open && len(a.Gate.Forbidden) == 0 && s.e.incidentOf(a.Host) == nil {
+			defer s.step(Answered{Action: a.ID, Answer: Accepted}) // the everyday order, told to every agent once
+			continue
+		}
 		if a.Do == Track || a.Do == Look || a.Do == ReadService || a.Do == Inspect {
 			s.print("read %s %s", a.Do, subject)
 			continue

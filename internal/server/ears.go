@@ -30,7 +30,19 @@ func (e *ears) step(o detect.Observation) {
 	}
 }
 
-func (e *ears) takeover() { e.step(detect.Takeover{}) }
+// takeover drops the silences this server didn't observe as a leader and tells the new reign how every host stands.
+func (e *ears) takeover(in *inbox) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.detector.Step(time.Now(), detect.Takeover{})
+	for _, host := range e.detector.Hosts() {
+		if as, ok := e.detector.Assess(time.Now(), host); ok && as.Verdict != detect.Unknown {
+			in.put(engine.Assessed{
+				Host: host, Verdict: engine.Verdict(as.Verdict), Suspect: as.Suspect, Boot: as.Boot, LastLife: as.LastLife, Since: as.Since, Reason: as.Reason,
+			})
+		}
+	}
+}
 
 func (e *ears) wanted() []detect.Want {
 	e.mu.Lock()

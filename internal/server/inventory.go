@@ -84,7 +84,7 @@ func (v *inventory) refresh(ctx context.Context, whole bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*inventoryEvery)
 	defer cancel()
 	err := v.readServices(ctx, whole)
-	if err == nil && whole {
+	if err == nil && whole && v.s.reign.Load() != nil { // the list of all VMs is the expensive one; only a leader needs it
 		err = v.readServers(ctx)
 	}
 	if ctx.Err() == nil || err != nil {
@@ -230,6 +230,7 @@ func (v *inventory) readAround(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	v.s.tell(engine.CloudSeen{User: caps.UserID, StaysStopped: caps.KeepsStopped()})
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.caps = &caps

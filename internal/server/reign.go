@@ -132,7 +132,7 @@ func engineKey(key string) bool {
 func (r *reign) run() {
 	defer r.finish()
 	r.log.Info("this server leads")
-	r.s.ears.takeover()
+	r.s.ears.takeover(r.in)
 	r.s.introduce(r)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
