@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,18 +87,23 @@ func newAgents(s *Server) *agents {
 	}
 }
 
-// load reads the records, so that a host that died before this server started is still known.
-func (g *agents) load(ctx context.Context) error {
-	records, _, err := g.s.store.List(ctx, agentsPrefix)
-	if err != nil {
-		return err
-	}
+// load takes in the records, so that a host that died before this server led is still known. Of hosts whose agents
+// are connected here this server knows better.
+func (g *agents) load(records []store.Record) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, rec := range records {
+		if !strings.HasPrefix(rec.Key, agentsPrefix) {
+			continue
+		}
 		var a AgentRecord
 		if _, err := store.Decode(rec, format, &a); err != nil {
 			return err
+		}
+		if len(g.links[a.Host]) > 0 {
+			known := g.records[a.Host]
+			known.Joined, known.Rejoin = a.Joined, a.Rejoin
+			a = known
 		}
 		g.records[a.Host] = a
 	}
@@ -384,4 +390,13 @@ func (g *agents) connected() map[string]AgentRecord {
 		}
 	}
 	return out
+}
+
+// record writes down what connected agents said while nobody led, or to a server that didn't.
+func (g *agents) record(r *reign) {
+	for host, a := range g.connected() {
+		if err := g.keep(AgentRecord{}, a); err != nil && r.ctx.Err() == nil {
+			g.log.Warn("cannot record what an agent said of its host; this server's memory has it", "host", host, "error", err)
+		}
+	}
 }

@@ -66,12 +66,11 @@ func newFencing(s *Server, drivers fence.Drivers) *fencing {
 }
 
 // load opens the devices on record.
-func (f *fencing) load(ctx context.Context) error {
-	records, _, err := f.s.store.List(ctx, store.DevicesPrefix)
-	if err != nil {
-		return err
-	}
+func (f *fencing) load(records []store.Record) error {
 	for _, rec := range records {
+		if !strings.HasPrefix(rec.Key, store.DevicesPrefix) {
+			continue
+		}
 		var d DevicesRecord
 		if _, err := store.Decode(rec, format, &d); err != nil {
 			return err

@@ -103,6 +103,9 @@ func (s *Server) newReign(ctx context.Context, epoch store.Epoch) (*reign, error
 		}
 	}
 	s.inventory.remember(boots)
+	if err := errors.Join(s.agents.load(records), s.fencing.load(records)); err != nil {
+		return nil, err
+	}
 	r.engine = engine.New(cfg, r.policy)
 	for _, rec := range records {
 		if !engineKey(rec.Key) {
@@ -134,6 +137,7 @@ func (r *reign) run() {
 	r.log.Info("this server leads")
 	r.s.ears.takeover(r.in)
 	r.s.introduce(r)
+	r.acts.Go(func() { r.s.agents.record(r) })
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {

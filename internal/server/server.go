@@ -174,14 +174,6 @@ func (s *Server) names() []string {
 
 // Start begins to listen, to watch and, once elected, to lead.
 func (s *Server) Start() error {
-	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
-	defer cancel()
-	if err := s.agents.load(ctx); err != nil {
-		return fmt.Errorf("cannot read what is on record of agents: %w", err)
-	}
-	if err := s.fencing.load(ctx); err != nil {
-		return fmt.Errorf("cannot read what is on record of fence devices: %w", err)
-	}
 	for _, run := range []func(context.Context){s.ears.run, s.govern, s.inventory.run, s.witness.run, s.fencing.watch, s.keepHouse} {
 		s.running.Go(func() { run(s.ctx) })
 	}
