@@ -27,7 +27,7 @@ type Status struct {
 	Incidents     []IncidentSummary `json:"incidents" doc:"Open ones, newest first"`
 	WaitingForYou []string          `json:"waiting_for_you" doc:"What needs people, in sentences"`
 	Interlocks    []HeldBy          `json:"interlocks" doc:"Why open incidents don't go on"`
-	Fencing       Fencing           `json:"fencing"`
+	Fencing       FencingStatus     `json:"fencing"`
 	Cloud         CloudStatus       `json:"cloud"`
 	Times         []SafetyTime      `json:"times" doc:"Safety times in force"`
 }
@@ -83,8 +83,8 @@ type HeldBy struct {
 	engine.Interlock
 }
 
-// Fencing says how many hosts could be fenced now.
-type Fencing struct {
+// FencingStatus says how many hosts could be fenced now.
+type FencingStatus struct {
 	Hosts    int            `json:"hosts" doc:"Hosts that should be fenceable: all protected ones"`
 	Could    int            `json:"could" doc:"Hosts of which at least one fence level works now"`
 	Troubles []FenceTrouble `json:"troubles"`
