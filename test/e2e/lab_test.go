@@ -1,0 +1,188 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// lab drives test/lab: the commands below do what they say to real processes.
+type lab struct {
+	dir string // test/lab
+	run string // where the running lab keeps its files
+}
+
+// machine is one compute host of the lab.
+type machine struct {
+	Host       string `json:"host"`
+	Management string `json:"management"`
+	Storage    string `json:"storage"`
+	BMC        string `json:"bmc"`
+	Identity   string `json:"identity"`
+	Dir        string `json:"dir"`
+	Logs       string `json:"logs"`
+	Real       bool   `json:"real"`
+}
+
+// truth is what really runs on a host, from the kernel.
+type truth struct {
+	Power     string   `json:"power"`
+	State     string   `json:"state"`
+	Boot      string   `json:"boot"`
+	Gate      string   `json:"gate"`
+	Processes []string `json:"processes"`
+	QEMU      []string `json:"qemu"`
+	Cut       []string `json:"cut"`
+}
+
+// write is one write that was asked of nova-api, as the proxy before it saw it.
+type write struct {
+	Time   float64 `json:"time"`
+	Method string  `json:"method"`
+	Path   string  `json:"path"`
+	Body   string  `json:"body"`
+	Status int     `json:"status"`
+	Lost   bool    `json:"lost"`
+}
+
+func findLab(t testing.TB) *lab {
+	t.Helper()
+	dir, err := filepath.Abs("../lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := os.Getenv("NINELIVES_LAB")
+	if run == "" {
+		run = "/tmp/ninelives-lab"
+	}
+	return &lab{dir: dir, run: run}
+}
+
+// up brings the lab up; on one that is up it is a look of a few seconds.
+func (l *lab) up(t testing.TB) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(l.dir, "up"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the lab doesn't come up: %v\n%s", err, out)
+	}
+}
+
+// try runs one lab command.
+func (l *lab) try(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(l.dir, "lab"), args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("lab %s: %w: %s%s", strings.Join(args, " "), err, stderr.String(), out)
+	}
+	return string(out), nil
+}
+
+func (l *lab) do(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := l.try(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (l *lab) machines(t testing.TB) map[string]machine {
+	t.Helper()
+	var all []machine
+	decode(t, l.do(t, "hosts", "--json"), &all)
+	out := map[string]machine{}
+	for _, m := range all {
+		out[m.Host] = m
+	}
+	return out
+}
+
+func (l *lab) truth(t testing.TB) map[string]truth {
+	t.Helper()
+	var out map[string]truth
+	decode(t, l.do(t, "truth"), &out)
+	return out
+}
+
+// writes lists what was asked of nova-api since a moment.
+func (l *lab) writes(t testing.TB, since time.Time) []write {
+	t.Helper()
+	var out []write
+	s := bufio.NewScanner(strings.NewReader(l.do(t, "nova", "writes", fmt.Sprintf("%.3f", float64(since.UnixMilli())/1000))))
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		var w write
+		decode(t, s.Text(), &w)
+		out = append(out, w)
+	}
+	return out
+}
+
+// accepted counts the evacuations of a VM that Nova accepted since a moment.
+func (l *lab) accepted(t testing.TB, vm string, since time.Time) int {
+	n := 0
+	for _, w := range l.writes(t, since) {
+		if strings.HasSuffix(w.Path, "/servers/"+vm+"/action") && strings.Contains(w.Body, `"evacuate"`) && w.Status < 300 {
+			n++
+		}
+	}
+	return n
+}
+
+// bmc lists what the host's BMC was told since a moment, in its own log's words ("set off", "set on").
+func (l *lab) bmc(t testing.TB, host string, since time.Time) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.run, "logs", host+".power.log"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	var out []string
+	for line := range strings.Lines(string(text)) {
+		stamp, what, ok := strings.Cut(strings.TrimSpace(line), " chassis ")
+		at, err := time.Parse("2006-01-02T15:04:05.000Z", stamp)
+		if ok && err == nil && !at.Before(since.Truncate(time.Millisecond)) {
+			out = append(out, what)
+		}
+	}
+	return out
+}
+
+func decode(t testing.TB, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("cannot read %.300q: %v", text, err)
+	}
+}
+
+// within waits until ok returns "", and fails with its last words otherwise.
+func within(t testing.TB, limit time.Duration, what string, ok func() string) {
+	t.Helper()
+	if why := await(limit, ok); why != "" {
+		t.Fatalf("not within %v: %s: %s", limit, what, why)
+	}
+}
+
+func await(limit time.Duration, ok func() string) string {
+	end := time.Now().Add(limit)
+	for {
+		why := ok()
+		if why == "" || time.Now().After(end) {
+			return why
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}

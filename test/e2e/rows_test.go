@@ -1,0 +1,120 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/engine"
+)
+
+// rows is the table. Hosts of one wave are different; compute-05 and compute-06 are quiet in the first wave.
+func rows() []spec {
+	return []spec{
+		{name: "power cut", dot: true, wave: 1, hosts: []string{"compute-01"}, vms: 20, run: powerCut},
+		{name: "management cut", dot: true, wave: 1, hosts: []string{"compute-02"}, vms: 4, run: managementCut},
+		{name: "agent killed", dot: true, wave: 1, hosts: []string{"compute-03"}, vms: 4, run: agentKilled},
+		{name: "real QEMU", dot: true, wave: 2, hosts: []string{"real-01"}, vms: 1, boot: bootGuest, run: realGuest},
+		{name: "wrong things", dot: true, wave: 3, run: wrongThings},
+		{name: "bmc dead", dot: true, wave: 2, hosts: []string{"compute-04"}, vms: 4, run: bmcDead},
+		{name: "frozen for good", dot: true, wave: 2, hosts: []string{"compute-05"}, vms: 4, run: frozenForGood},
+		{name: "server killed", dot: true, wave: 3, hosts: []string{"compute-06"}, vms: 4, run: serverKilled},
+	}
+}
+
+// powerCut: fenced, all VMs ACTIVE elsewhere, host powered on, readmitted.
+func powerCut(r *row) {
+	boot := r.bootOf()
+	r.strike("host", r.host, "off")
+	r.awaitVerdict(engine.Off, 30*time.Second)
+	r.awaitBack(4*time.Minute, r.vms)
+	r.fenced()
+	r.readmitted(2*time.Minute, boot)
+}
+
+// bmcDead: held with its reason until confirm-down, then recovered.
+func bmcDead(r *row) {
+	boot := r.bootOf()
+	r.lab.do(r, "bmc", r.host, "stop")
+	r.Cleanup(func() { r.lab.do(r, "bmc", r.host, "normal") })
+	r.strike("host", r.host, "off")
+	r.awaitVerdict(engine.Dead, time.Minute)
+	reason := r.awaitInterlock(engine.LockFenceRetry, 2*time.Minute)
+	if !strings.Contains(reason, "ninelives host confirm-down "+r.host) {
+		r.Errorf("the interlock says %q, expected how to confirm", reason)
+	}
+	for _, vm := range r.vms {
+		if n := r.lab.accepted(r, vm.ID, r.fault); n > 0 {
+			r.Errorf("%s was evacuated without a proof", vm.Name)
+		}
+	}
+	r.main.do(r, "host", "confirm-down", r.host, "--reason", "I pulled the plug myself")
+	in := r.awaitPhase(30*time.Second, engine.PhaseTakingOut, engine.PhaseResurrecting, engine.PhaseRecovered)
+	if in.Proof == nil || in.Proof.Kind != "operator" {
+		r.Errorf("proof %+v, expected the operator's", in.Proof)
+	}
+	r.awaitBack(2*time.Minute, r.vms)
+	r.lab.do(r, "bmc", r.host, "normal")
+	r.lab.do(r, "host", r.host, "on") // whoever gave his word switches it on again
+	r.readmitted(2*time.Minute, boot)
+}
+
+// managementCut: isolated, an alert and no fence.
+func managementCut(r *row) {
+	r.Cleanup(func() { r.lab.do(r, "host", r.host, "heal", "management") })
+	r.strike("host", r.host, "cut", "management")
+	in := r.awaitVerdict(engine.Isolated, time.Minute)
+	if in.Phase != engine.PhaseAlert {
+		r.Errorf("phase %s, expected an alert", in.Phase)
+	}
+	time.Sleep(15 * time.Second) // longer than dead_after: nothing may come of it
+	r.untouched()
+	r.lab.do(r, "host", r.host, "heal", "management")
+	r.awaitPhase(time.Minute, engine.PhaseClosed)
+	r.untouched()
+}
+
+// agentKilled: agent-down and no fence.
+func agentKilled(r *row) {
+	r.strike("host", r.host, "kill", "agent")
+	in := r.awaitVerdict(engine.AgentDown, time.Minute)
+	if in.Phase != engine.PhaseAlert {
+		r.Errorf("phase %s, expected an alert", in.Phase)
+	}
+	time.Sleep(15 * time.Second)
+	r.untouched()
+	r.lab.do(r, "host", r.host, "start", "agent")
+	r.awaitPhase(time.Minute, engine.PhaseClosed)
+	r.untouched()
+}
+
+// frozenForGood: dead, fenced, recovered.
+func frozenForGood(r *row) {
+	boot := r.bootOf()
+	r.strike("host", r.host, "freeze")
+	r.awaitVerdict(engine.Dead, time.Minute)
+	r.awaitBack(3*time.Minute, r.vms)
+	r.fenced()
+	r.readmitted(2*time.Minute, boot)
+}
+
+// serverKilled: -9 half-way; recovery completes, nothing doubled.
+func serverKilled(r *row) {
+	boot := r.bootOf()
+	r.strike("host", r.host, "off")
+	within(r, time.Minute, "an evacuation is under way", func() string {
+		for _, vm := range r.vms {
+			if r.lab.accepted(r, vm.ID, r.fault) > 0 {
+				return ""
+			}
+		}
+		return r.standing()
+	})
+	r.main.kill()
+	r.main.start(r)
+	r.main.ready(r, time.Minute)
+	r.awaitBack(4*time.Minute, r.vms)
+	r.fenced()
+	r.readmitted(3*time.Minute, boot)
+}
