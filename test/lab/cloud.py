@@ -165,10 +165,12 @@ def delete(prefix):
         except Refused as e:
             if e.code != 404:
                 raise
-    with concurrent.futures.ThreadPoolExecutor(4) as ex:
-        list(ex.map(one, ids))
-    left = ids
+    left, asked = ids, 0
     while left and time.time() - began < 300:
+        if time.time() - asked > 15:  # again: a cast to a nova-compute that is just reconnecting to the bus is lost
+            asked = time.time()
+            with concurrent.futures.ThreadPoolExecutor(4) as ex:
+                list(ex.map(one, left))
         left = ids & {v["id"] for v in c("GET", NOVA + "/servers?all_tenants=1")["servers"]}
         time.sleep(0.5 if left else 0)
     print(f"{len(ids) - len(left)} deleted" + (f", {len(left)} still there" if left else ""))

@@ -62,4 +62,7 @@ def main():
         print("Nova doesn't say:", n["error"])
 
 
-main()
+try:
+    main()
+except BrokenPipeError:
+    os._exit(0)

@@ -6,7 +6,10 @@ RUN=${NINELIVES_LAB:-/tmp/ninelives-lab}
 export NINELIVES_LAB=$RUN
 CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ninelives-lab   # schema dumps and the guest, kept over --wipe
 
+binary=${LAB_NINELIVES:-}
 if [ -f "$RUN/settings" ]; then . "$RUN/settings"; fi
+LAB_NINELIVES=${binary:-${LAB_NINELIVES:-}} # the one that may change: `lab use`, or `up` again
+unset binary
 LAB_HOSTS=${LAB_HOSTS:-6}                      # fake-driver hosts compute-01..
 LAB_API_PROCS=${LAB_API_PROCS:-1}              # uwsgi processes of each API
 LAB_REPORT_INTERVAL=${LAB_REPORT_INTERVAL:-5}  # s, nova [DEFAULT] report_interval (Nova's own: 10)
