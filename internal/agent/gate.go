@@ -40,7 +40,10 @@ type gateRecord struct {
 
 const gateFormat = 1
 
-var errStaleGate = errors.New("another order is in force already")
+var (
+	errStaleGate = errors.New("another order is in force already")
+	errDamaged   = errors.New("the gate's file is damaged")
+)
 
 // parseGate reads a record strictly: a file that says anything unexpected says nothing.
 func parseGate(text []byte) (gateRecord, error) {
@@ -48,20 +51,20 @@ func parseGate(text []byte) (gateRecord, error) {
 	d := json.NewDecoder(strings.NewReader(string(text)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&g); err != nil {
-		return gateRecord{}, fmt.Errorf("the gate's file is damaged: %w", err)
+		return gateRecord{}, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if d.More() {
-		return gateRecord{}, errors.New("the gate's file is damaged: something follows the record")
+		return gateRecord{}, fmt.Errorf("%w: something follows the record", errDamaged)
 	}
 	if g.Format != gateFormat {
 		return gateRecord{}, fmt.Errorf("the gate's file has format %d, this version of ninelives reads %d", g.Format, gateFormat)
 	}
 	if _, err := transport.ParseBoot(g.Boot); err != nil {
-		return gateRecord{}, fmt.Errorf("the gate's file is damaged: %w", err)
+		return gateRecord{}, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	for _, u := range g.Forbidden {
 		if n, ok := normalUUID(u); !ok || n != u {
-			return gateRecord{}, fmt.Errorf("the gate's file is damaged: %q is no VM", u)
+			return gateRecord{}, fmt.Errorf("%w: %q is no VM", errDamaged, u)
 		}
 	}
 	return g, nil

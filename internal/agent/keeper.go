@@ -44,19 +44,11 @@ func newKeeper(dir, boot string, log *slog.Logger) *keeper {
 	return &keeper{dir: dir, boot: boot, log: log, rec: gateRecord{}.forBoot(boot)}
 }
 
-// begin takes up the record of this boot, or closes the gate of a new one. A damaged file is put aside: the gate is
-// closed then, and a server's order brings the list anew. Trouble with the disk doesn't keep the agent from pulsing; it
-// keeps the gate closed.
+// begin takes up the record of this boot, or closes the gate of a new one. Trouble with the disk doesn't keep the agent
+// from pulsing; it keeps the gate closed.
 func (k *keeper) begin() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, err := readGate(k.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		k.log.Error("the gate's record can't be used; the gate is closed until a server or an operator opens it", "error", err)
-		if err := os.Rename(dataFile(k.dir, gateFile), dataFile(k.dir, gateFile+".damaged")); err != nil {
-			k.log.Error("the damaged gate's record can't be put aside", "error", err)
-		}
-	}
 	if err := k.change(same); err != nil {
 		k.log.Error("the gate's record can't be stored; the gate counts as closed", "error", err)
 	}
@@ -66,7 +58,7 @@ func same(g gateRecord) (gateRecord, error) { return g, nil }
 
 // change stores what f makes of the record on disk, in this boot. k.mu must be held.
 func (k *keeper) change(f func(gateRecord) (gateRecord, error)) error {
-	rec, info, err := changeGate(k.dir, k.boot, f)
+	rec, info, err := changeGate(k.dir, k.rec, f)
 	var refused *refusedError
 	switch {
 	case errors.As(err, &refused):
@@ -94,7 +86,7 @@ func (k *keeper) carryOut(o *agentv1.GateOrder) (changed bool, err error) {
 	if errors.Is(err, errStaleGate) {
 		return false, nil
 	}
-	if err != nil && k.err != nil {
+	if err != nil && err == k.err { //nolint:errorlint // this very error: the disk's, not a refusal
 		k.due = o
 	}
 	return err == nil, err
@@ -188,18 +180,25 @@ func readGate(dir string) (gateRecord, error) {
 	return parseGate(text)
 }
 
-// changeGate reads, changes and stores the record while nobody else does. What is returned is on the disk.
-func changeGate(dir, boot string, f func(gateRecord) (gateRecord, error)) (gateRecord, os.FileInfo, error) {
+// changeGate reads, changes and stores the record of known's boot while nobody else does. What is returned is on the
+// disk. A damaged file is put aside and known taken instead: a closed gate, if its caller knows nothing.
+func changeGate(dir string, known gateRecord, f func(gateRecord) (gateRecord, error)) (gateRecord, os.FileInfo, error) {
 	release, err := lockFile(dataFile(dir, gateLock), unix.LOCK_EX, lockPatience)
 	if err != nil {
 		return gateRecord{}, nil, fmt.Errorf("cannot change the gate: %w", err)
 	}
 	defer release() //nolint:errcheck // the lock goes with the descriptor
 	stored, err := readGate(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, errDamaged):
+		stored = known
+		if err := os.Rename(dataFile(dir, gateFile), dataFile(dir, gateFile+".damaged")); err != nil {
+			return gateRecord{}, nil, fmt.Errorf("cannot put the damaged gate's file aside: %w", err)
+		}
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return gateRecord{}, nil, fmt.Errorf("cannot read the gate: %w", err)
 	}
-	next, refused := f(stored.forBoot(boot))
+	next, refused := f(stored.forBoot(known.Boot))
 	if refused != nil {
 		return gateRecord{}, nil, &refusedError{refused}
 	}
