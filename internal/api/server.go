@@ -25,7 +25,6 @@ type Options struct {
 	Certificate func() (*tls.Certificate, error)
 	Gatherer    prometheus.Gatherer // of /metrics; nil: none
 	Logger      *slog.Logger        // nil: silent
-	Version     string
 	Now         func() time.Time // nil: time.Now
 	KeepAlive   time.Duration    // between two comments on a silent event stream; 0: 15 s
 }

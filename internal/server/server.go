@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ninelives-ha/ninelives/internal/api"
 	"github.com/ninelives-ha/ninelives/internal/cloud"
 	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/engine"
@@ -62,6 +63,7 @@ type Server struct {
 	trail     *trail
 	metrics   *metrics
 	admin     string // the admin token
+	api       *api.Server
 
 	wanted   chan struct{} // the inventory is wanted again
 	checkNow chan struct{} // the fence devices are to be checked
@@ -138,7 +140,7 @@ func (s *Server) open() error {
 		return err
 	}
 	s.stops = append(s.stops, s.listener.Stop)
-	return nil
+	return s.openAPI()
 }
 
 func (s *Server) openStore(pkiDir string) (*store.Embedded, error) {
@@ -174,6 +176,9 @@ func (s *Server) names() []string {
 
 // Start begins to listen, to watch and, once elected, to lead.
 func (s *Server) Start() error {
+	if s.api != nil {
+		s.api.Start()
+	}
 	for _, run := range []func(context.Context){s.ears.run, s.govern, s.inventory.run, s.witness.run, s.fencing.watch, s.keepHouse} {
 		s.running.Go(func() { run(s.ctx) })
 	}

@@ -1,0 +1,205 @@
+package server
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+)
+
+// maxTroubles bounds a list of the status screen; the counts beside it are of all.
+const maxTroubles = 50
+
+// standing is what the engine knows of how things stand.
+type standing struct {
+	hosts     []engine.HostView
+	incidents []api.IncidentDetail // open ones
+	switches  engine.Switches
+	zones     map[string]engine.Maintenance
+	times     []api.SafetyTime
+}
+
+// Status implements api.Backend.
+func (b *backend) Status(ctx context.Context) (api.Status, error) {
+	s := b.s
+	l := s.leadership()
+	st := api.Status{
+		At: time.Now(), Cluster: clusterName(s.cfg), Server: s.cfg.Name, Version: s.o.Version, Started: s.started,
+		Leader: l.LeaderName, Leads: s.reign.Load() != nil, Epoch: int64(l.Epoch), Cloud: b.cloudStatus(),
+		Incidents: []api.IncidentSummary{}, WaitingForYou: []string{}, Interlocks: []api.HeldBy{},
+	}
+	st.Servers, st.Leader, st.Epoch = b.servers(ctx, st.Leader, st.Epoch)
+	now, err := see(ctx, b, stand)
+	if err != nil {
+		st.Partial = err.Error()
+		st.Hosts, st.Times = b.hostsFromHere(), safetyTimes(s.times)
+		st.Fencing = api.FencingStatus{Troubles: []api.FenceTrouble{}}
+		return st, nil
+	}
+	st.Switches, st.Zones = now.switches, now.zones
+	st.Hosts = countHosts(now.hosts)
+	st.Times = append(safetyTimes(s.times), now.times...)
+	for _, in := range now.incidents {
+		st.Incidents = append(st.Incidents, summary(in))
+		for _, lock := range in.Interlocks {
+			st.Interlocks = append(st.Interlocks, api.HeldBy{Incident: in.ID, Host: in.Host, Interlock: lock})
+		}
+	}
+	st.Fencing = fencingStatus(now.hosts, s.fencing.states())
+	st.WaitingForYou = append(st.WaitingForYou, waiting(now)...)
+	st.WaitingForYou = append(st.WaitingForYou, st.Servers.Alarms...)
+	return st, nil
+}
+
+func stand(r *reign, e *engine.Engine) standing {
+	n := standing{hosts: e.Hosts()}
+	n.switches, n.zones = e.Switches()
+	for _, in := range e.Incidents() {
+		if in.Phase != engine.PhaseClosed {
+			_, guests, _ := e.Incident(in.ID)
+			n.incidents = append(n.incidents, api.IncidentDetail{Incident: in, Guests: guests})
+		}
+	}
+	n.times = []api.SafetyTime{
+		{Name: "reboot_wait", Seconds: r.policy.RebootWait().Seconds()}, {Name: "settle", Seconds: r.policy.Settle().Seconds()},
+		{Name: "storm_cooldown", Seconds: r.policy.StormCooldown().Seconds()},
+	}
+	return n
+}
+
+func (b *backend) servers(ctx context.Context, leader string, epoch int64) (api.Servers, string, int64) {
+	is := b.s.store.Status(ctx)
+	out := api.Servers{Of: len(is.Members), Quorum: is.Quorum, Reason: is.QuorumReason, Members: []api.Member{}, Alarms: is.Alarms}
+	for _, m := range is.Members {
+		out.Members = append(out.Members, api.Member{Name: m.Name, Address: m.Address, Healthy: m.Healthy, Problem: m.Problem, Leader: m.Leader})
+		if m.Healthy {
+			out.Healthy++
+		}
+	}
+	if is.Epoch != 0 {
+		epoch = int64(is.Epoch)
+	}
+	return out, either(leader, is.Leader), epoch
+}
+
+func (b *backend) cloudStatus() api.CloudStatus {
+	trouble, since := b.s.inventory.troubled()
+	st := api.CloudStatus{OK: trouble == "", Trouble: trouble, Since: since}
+	if caps, ok := b.s.inventory.capabilities(); ok {
+		st.Region, st.Microversion = caps.Region, caps.Max.String()
+	} else if st.OK {
+		st.OK, st.Trouble = false, "it hasn't been read yet"
+	}
+	return st
+}
+
+// hostsFromHere counts what a server that doesn't lead has seen itself.
+func (b *backend) hostsFromHere() api.HostCounts {
+	b.s.ears.mu.Lock()
+	snap := b.s.ears.detector.Snapshot(time.Now())
+	b.s.ears.mu.Unlock()
+	c := api.HostCounts{ByVerdict: map[string]int{}, Reasons: map[string]int{}, Suspect: snap.Suspects}
+	for v, n := range snap.Verdicts {
+		c.ByVerdict[v.String()] = n
+		c.Total += n
+	}
+	c.Up = max(0, snap.Verdicts[detect.Up]-snap.Suspects)
+	return c
+}
+
+func countHosts(hosts []engine.HostView) api.HostCounts {
+	c := api.HostCounts{Total: len(hosts), ByVerdict: map[string]int{}, Reasons: map[string]int{}}
+	for _, h := range hosts {
+		c.ByVerdict[either(string(h.Verdict), "unknown")]++
+		switch {
+		case h.Suspect:
+			c.Suspect++
+		case h.Verdict == engine.Up || h.Verdict == engine.Rebooted:
+			c.Up++
+		}
+		if h.Maintenance != nil {
+			c.Maintenance++
+		}
+		if h.Unprotected != "" {
+			c.Unprotected++
+			c.Reasons[unnamed(h.Unprotected, h.Name)]++
+		}
+	}
+	return c
+}
+
+// unnamed takes a host's name out of a sentence, so that the same trouble of many hosts reads the same.
+func unnamed(text, name string) string {
+	var out strings.Builder
+	for len(text) > 0 {
+		end := strings.IndexAny(text, " ,;:()")
+		word, rest := text, ""
+		if end >= 0 {
+			word, rest = text[:end], text[end:]
+		}
+		if word == name {
+			word = "HOST"
+		}
+		out.WriteString(word)
+		if rest != "" {
+			out.WriteByte(rest[0])
+			rest = rest[1:]
+		}
+		text = rest
+	}
+	return out.String()
+}
+
+// fencingStatus says which protected hosts could be fenced now: all devices of at least one level work.
+func fencingStatus(hosts []engine.HostView, states []DeviceState) api.FencingStatus {
+	out := api.FencingStatus{Troubles: []api.FenceTrouble{}}
+	of := map[string][]DeviceState{}
+	for _, st := range states {
+		of[st.Host] = append(of[st.Host], st)
+	}
+	trouble := func(t api.FenceTrouble) {
+		if len(out.Troubles) < maxTroubles {
+			out.Troubles = append(out.Troubles, t)
+		}
+	}
+	for _, h := range hosts {
+		if h.Unprotected != "" {
+			continue
+		}
+		out.Hosts++
+		broken := map[int]bool{}
+		levels := map[int]bool{}
+		for _, st := range of[h.Name] {
+			levels[st.Level] = true
+			if !st.Working {
+				broken[st.Level] = true
+				trouble(api.FenceTrouble{Host: h.Name, Device: st.Device, Trouble: st.Trouble, Since: st.Since})
+			}
+		}
+		if len(levels) == 0 {
+			trouble(api.FenceTrouble{Host: h.Name, Trouble: "it has no fence device (ninelives fence import FILE)"})
+		}
+		if len(levels) > len(broken) {
+			out.Could++
+		}
+	}
+	return out
+}
+
+func safetyTimes(t detect.Times) []api.SafetyTime {
+	var out []api.SafetyTime
+	for _, x := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"pulse", t.Pulse}, {"suspect", t.Suspect}, {"dead_two_planes", t.DeadTwoPlanes}, {"dead_one_plane", t.DeadOnePlane},
+		{"agent_down", t.AgentDownAfter}, {"hung_after", t.HungAfter}, {"leaving", t.Leaving}, {"storm_window", t.StormWindow},
+		{"reconnect_wave", t.ReconnectWave}, {"permit", t.Permit}, {"request_ttl", t.RequestTTL},
+	} {
+		out = append(out, api.SafetyTime{Name: x.name, Seconds: x.d.Seconds()})
+	}
+	return out
+}

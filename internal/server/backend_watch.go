@@ -1,0 +1,154 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+)
+
+// perEvacuation is how long one evacuation is reckoned to take in a plan: boot-from-volume VMs on Nova's libvirt driver
+// need 5 to 10 s, most of it Neutron's and Cinder's.
+const perEvacuation = 8 * time.Second
+
+// Hosts implements api.Backend.
+func (b *backend) Hosts(ctx context.Context) ([]api.Host, error) {
+	return see(ctx, b, func(_ *reign, e *engine.Engine) []api.Host { return e.Hosts() })
+}
+
+// Host implements api.Backend.
+func (b *backend) Host(ctx context.Context, name string) (api.HostDetail, error) {
+	d, err := see(ctx, b, func(_ *reign, e *engine.Engine) api.HostDetail {
+		d := api.HostDetail{Planes: []api.Plane{}, Devices: []api.Device{}, Guests: append([]api.VM{}, e.Inventory(name)...)}
+		hosts := e.Hosts()
+		if i := slices.IndexFunc(hosts, func(h engine.HostView) bool { return h.Name == name }); i >= 0 {
+			d.Host = hosts[i]
+		}
+		return d
+	})
+	if err != nil {
+		return api.HostDetail{}, err
+	}
+	if d.Name == "" {
+		return api.HostDetail{}, noHost(name)
+	}
+	agent, joined := b.s.agents.of(name)
+	if joined {
+		d.Joined = b.agent(agent)
+	}
+	if as, ok := b.s.ears.assess(name); ok {
+		d.Waiting, d.Muted = as.Waiting, as.Muted
+		for _, p := range as.Planes {
+			d.Planes = append(d.Planes, plane(p, agent.Planes[string(p.Plane)]))
+		}
+	}
+	for _, st := range b.s.fencing.states() {
+		if st.Host == name {
+			d.Devices = append(d.Devices, device(st))
+		}
+	}
+	return d, nil
+}
+
+func noHost(name string) error {
+	return api.NotFound("`ninelives host list` shows all", "there is no host %q", name)
+}
+
+func plane(p detect.PlaneView, address string) api.Plane {
+	return api.Plane{
+		Plane: string(p.Plane), Address: address, State: either(string(p.State), "unknown"), LastLife: p.LastLife,
+		SilentFor: p.SilentFor.Seconds(), WitnessedBy: p.WitnessedBy,
+	}
+}
+
+func (b *backend) agent(a AgentRecord) *api.AgentRecord {
+	_, connected := b.s.agents.connected()[a.Host]
+	return &api.AgentRecord{
+		Version: a.Version, Boot: a.Boot, Joined: a.Joined, Connected: connected, UUID: a.Machine.UUID, Serial: a.Machine.Serial,
+		Labels: a.Labels, Stores: a.Stores, NovaHost: a.Nova.Host, Rejoin: a.Rejoin,
+	}
+}
+
+// Incidents implements api.Backend.
+func (b *backend) Incidents(ctx context.Context, state, host string) ([]api.Incident, error) {
+	out, err := see(ctx, b, func(_ *reign, e *engine.Engine) []api.Incident { return e.Incidents() })
+	return slices.DeleteFunc(out, func(in api.Incident) bool {
+		closed := in.Phase == engine.PhaseClosed
+		return host != "" && in.Host != host || state == "open" && closed || state == "closed" && !closed
+	}), err
+}
+
+// Incident implements api.Backend.
+func (b *backend) Incident(ctx context.Context, id string) (api.IncidentDetail, error) {
+	out, err := see(ctx, b, func(_ *reign, e *engine.Engine) (d api.IncidentDetail) {
+		d.Incident, d.Guests, _ = e.Incident(id)
+		return d
+	})
+	if err == nil && out.ID == "" {
+		err = api.NotFound("`ninelives incident list` shows all", "there is no incident %q", id)
+	}
+	return out, err
+}
+
+// VMs implements api.Backend.
+func (b *backend) VMs(ctx context.Context, host, project string) ([]api.VM, error) {
+	if host != "" {
+		if _, ok := b.s.inventory.facts(host); !ok && b.s.reign.Load() != nil {
+			return nil, noHost(host)
+		}
+	}
+	out, err := see(ctx, b, func(_ *reign, e *engine.Engine) []api.VM { return e.Inventory(host) })
+	return slices.DeleteFunc(out, func(vm api.VM) bool {
+		return project != "" && vm.Facts.ProjectID != project && vm.Facts.ProjectName != project
+	}), err
+}
+
+// VM implements api.Backend.
+func (b *backend) VM(ctx context.Context, idOrName string) ([]api.VM, error) {
+	out, err := see(ctx, b, func(_ *reign, e *engine.Engine) []api.VM {
+		out := e.Explain(idOrName)
+		for i := range out {
+			if st := out[i].Story; st != nil {
+				st.Log, st.Attempts = slices.Clone(st.Log), slices.Clone(st.Attempts)
+			}
+		}
+		return out
+	})
+	if err == nil && len(out) == 0 {
+		err = noVM(idOrName)
+	}
+	return out, err
+}
+
+func noVM(idOrName string) error {
+	return api.NotFound("`ninelives vm list` shows all; VMs are listed once a minute", "there is no VM with the id or name %q", idOrName)
+}
+
+// Plan implements api.Backend.
+func (b *backend) Plan(ctx context.Context, hosts []string) (api.Plan, error) {
+	for _, h := range hosts {
+		if _, ok := b.s.inventory.facts(h); !ok && b.s.reign.Load() != nil {
+			return api.Plan{}, noHost(h)
+		}
+	}
+	slices.Sort(hosts)
+	hosts = slices.Compact(hosts)
+	type foreseen struct {
+		plan api.Plan
+		err  error
+	}
+	out, err := see(ctx, b, func(_ *reign, e *engine.Engine) (f foreseen) {
+		f.plan, f.err = e.Foresee(hosts, perEvacuation)
+		return f
+	})
+	if err == nil && out.err != nil {
+		err = api.NotFound("`ninelives host list` shows all", "%v", out.err)
+	}
+	if out.plan.VMs == nil {
+		out.plan.VMs = []engine.ForeseenVM{}
+	}
+	return out.plan, err
+}

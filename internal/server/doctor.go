@@ -1,0 +1,171 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/internal/cloud"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/policy"
+)
+
+const (
+	examineTimeout = 15 * time.Second // of the cloud's reads, all together
+	othersSince    = 24 * time.Hour   // evacuations by others count that long
+)
+
+// patient is everything that a diagnosis rests on, read at one time. Checks look at nothing else.
+type patient struct {
+	at       time.Time
+	caps     cloud.Capabilities
+	cloudErr error
+	// aggregates and evacuations, nil if they could not be read.
+	aggregates  []cloud.Aggregate
+	evacuations []cloud.Migration
+	sideErr     error
+
+	hosts    []engine.HostView
+	agents   map[string]AgentRecord
+	devices  []DeviceState
+	vms      []engine.InventoryVM
+	policy   *policy.Policy
+	switches engine.Switches
+
+	dataDir            string
+	diskFree, diskSize uint64
+	diskErr            error
+	dbInUse, dbQuota   int64
+	alarms             []string
+	certificates       []certificate
+	jumped             time.Duration // the wall clock against the monotonic one, since the start
+	started            time.Time
+	times              []api.SafetyTime
+}
+
+// certificate is one that this server shows or signs with.
+type certificate struct {
+	what, file string
+	until      time.Time
+	err        error
+}
+
+// Doctor implements api.Backend.
+func (b *backend) Doctor(ctx context.Context) (api.Diagnosis, error) {
+	p, err := b.examine(ctx)
+	if err != nil {
+		return api.Diagnosis{}, err
+	}
+	return api.Diagnosis{At: p.at, Findings: diagnose(p)}, nil
+}
+
+// diagnose runs all checks; errors come first.
+func diagnose(p *patient) []api.Finding {
+	out := []api.Finding{}
+	for _, check := range checks() {
+		out = append(out, check(p)...)
+	}
+	rank := map[string]int{api.Refuse: 0, api.Warn: 1, api.Tell: 2}
+	slices.SortStableFunc(out, func(a, b api.Finding) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
+	return out
+}
+
+// checks are all there are, in the order in which findings of one severity are shown.
+func checks() []func(*patient) []api.Finding {
+	return []func(*patient) []api.Finding{
+		checkCloud, checkRoles, checkOthers, checkConventions, checkHosts, checkResume, checkDevices, checkPower, checkVMs,
+		checkPolicy, checkStorm, checkDisk, checkCertificates, checkClock, checkSwitches, checkTimes,
+	}
+}
+
+// examine reads everything. Only the engine's part can fail: what the cloud or the disk doesn't tell is a finding.
+func (b *backend) examine(ctx context.Context) (*patient, error) {
+	s := b.s
+	p, err := see(ctx, b, func(r *reign, e *engine.Engine) *patient {
+		p := &patient{hosts: e.Hosts(), vms: e.Inventory(""), policy: r.policy}
+		p.switches, _ = e.Switches()
+		return p
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.at, p.started = time.Now(), s.started
+	p.jumped = p.at.Round(0).Sub(s.started.Round(0)) - p.at.Sub(s.started)
+	p.devices, p.times, p.dataDir = s.fencing.states(), safetyTimes(s.times), s.cfg.Data
+	s.agents.mu.RLock()
+	p.agents = make(map[string]AgentRecord, len(s.agents.records))
+	for host, a := range s.agents.records {
+		p.agents[host] = a
+	}
+	s.agents.mu.RUnlock()
+	st := s.store.Status(ctx)
+	p.dbInUse, p.dbQuota, p.alarms = st.DBInUseBytes, st.QuotaBytes, st.Alarms
+	var fs unix.Statfs_t
+	if p.diskErr = unix.Statfs(s.cfg.Data, &fs); p.diskErr == nil {
+		p.diskFree, p.diskSize = fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)
+	}
+	p.certificates = b.certificates()
+	b.askCloud(ctx, p)
+	return p, nil
+}
+
+// askCloud reads afresh: what doctor says must be so now, not a minute ago.
+func (b *backend) askCloud(ctx context.Context, p *patient) {
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
+	if p.caps, p.cloudErr = b.s.cloud.Capabilities(ctx); p.cloudErr != nil {
+		return
+	}
+	var err error
+	if p.aggregates, err = b.s.cloud.Aggregates(ctx); err != nil {
+		p.sideErr = errors.Join(p.sideErr, fmt.Errorf("aggregates: %w", err))
+	}
+	list, err := b.s.cloud.Migrations(ctx, cloud.MigrationQuery{Types: []cloud.MigrationType{cloud.Evacuation}, Since: p.at.Add(-othersSince)})
+	if err != nil {
+		p.sideErr = errors.Join(p.sideErr, fmt.Errorf("evacuations: %w", err))
+	}
+	p.evacuations = list.Migrations
+}
+
+func (b *backend) certificates() []certificate {
+	cfg := b.s.cfg
+	out := []certificate{
+		{what: "the CA that all agents and servers trust", file: filepath.Join(cfg.Data, "pki", "ca.crt"), until: b.s.ca.Certificate().NotAfter},
+		readCertificate("this server's own certificate", filepath.Join(cfg.Data, "pki", "server.crt")),
+	}
+	if cfg.TLS.Cert != "" {
+		out = append(out, readCertificate("the API's certificate", cfg.TLS.Cert))
+	}
+	return out
+}
+
+func readCertificate(what, file string) certificate {
+	c := certificate{what: what, file: file}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		c.err = err
+		return c
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		c.err = fmt.Errorf("%s holds no PEM block", file)
+		return c
+	}
+	parsed, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		c.err = err
+		return c
+	}
+	c.until = parsed.NotAfter
+	return c
+}
