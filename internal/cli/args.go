@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/internal/api/client"
+)
+
+// none refuses arguments.
+func none(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(cmd, "%s takes no arguments; there is %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// one wants exactly one argument, named what.
+func one(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0 || args[0] == "":
+			return usage(cmd, "which %s? %s", what, cmd.UseLine())
+		case len(args) > 1:
+			return usage(cmd, "%s takes one %s at a time; there are %d", cmd.CommandPath(), what, len(args))
+		}
+		return nil
+	}
+}
+
+// oneOrMore wants at least one argument, named what.
+func oneOrMore(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usage(cmd, "which %s? %s", what, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// reasonFlag adds --reason; needReason asks for it where it must be given.
+func reasonFlag(cmd *cobra.Command, reason *string, help string) {
+	cmd.Flags().StringVar(reason, "reason", "", help)
+}
+
+func needReason(cmd *cobra.Command, reason, why string) error {
+	if strings.TrimSpace(reason) == "" {
+		return usage(cmd, "%s needs --reason \"…\": %s", cmd.CommandPath(), why)
+	}
+	return nil
+}
+
+// confirm asks people to type a word before something dangerous. A program has said --reason on purpose and isn't asked.
+func (a *app) confirm(cmd *cobra.Command, yes bool, word, danger string) error {
+	if yes || !a.env.InTerminal {
+		return nil
+	}
+	fmt.Fprintf(a.env.Stderr, "%s\nType %s to go on: ", danger, word)
+	typed, err := bufio.NewReader(a.env.Stdin).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("cannot read your answer: %w", err)
+	}
+	if strings.TrimSpace(typed) != word {
+		return fmt.Errorf("%s: not confirmed, nothing was done", cmd.CommandPath())
+	}
+	return nil
+}
+
+// file reads an operator's file; "-" is standard input.
+func (a *app) file(path string) (api.File, error) {
+	var text []byte
+	var err error
+	if path == "-" {
+		path = "(standard input)"
+		text, err = io.ReadAll(io.LimitReader(a.env.Stdin, 16<<20+1))
+	} else {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return api.File{}, fmt.Errorf("cannot read the file: %w", err)
+	}
+	return api.File{Path: path, Source: string(text)}, nil
+}
+
+// reply prints what became of a request.
+func (a *app) reply(r api.Reply) error {
+	return a.show(r, func(p *page) { p.line("%s", sentence(words(r.Text))) })
+}
+
+// sentence begins with a capital where it begins with a word, and ends with a full stop.
+func sentence(s string) string {
+	if s == "" {
+		return "Done."
+	}
+	if !strings.HasSuffix(s, ".") && !strings.HasSuffix(s, ")") {
+		s += "."
+	}
+	return s
+}
+
+const completionPatience = 2 * time.Second
+
+// complete lists what the server knows, for the shell's completion. No answer is no completion.
+func (a *app) complete(many bool, list func(context.Context, *client.Client) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 && !many {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		c, err := a.dial(cmd)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), completionPatience)
+		defer cancel()
+		all, err := list(ctx, c)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var fit []string
+		for _, s := range all {
+			if strings.HasPrefix(s, prefix) {
+				fit = append(fit, s)
+			}
+		}
+		return fit, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func listHosts(ctx context.Context, c *client.Client) ([]string, error) {
+	hosts, err := c.Hosts(ctx)
+	var out []string
+	for _, h := range hosts {
+		out = append(out, h.Name)
+	}
+	return out, err
+}
+
+func listIncidents(state string) func(context.Context, *client.Client) ([]string, error) {
+	return func(ctx context.Context, c *client.Client) ([]string, error) {
+		incidents, err := c.Incidents(ctx, state, "")
+		var out []string
+		for _, i := range incidents {
+			out = append(out, i.ID+"\t"+i.Host+", "+string(i.Verdict))
+		}
+		return out, err
+	}
+}
+
+func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+}
