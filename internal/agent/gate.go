@@ -85,7 +85,10 @@ func (g gateRecord) obey(o *agentv1.GateOrder, now time.Time) (gateRecord, error
 	if boot, err := transport.BootFromBytes(o.GetBoot()); err != nil || boot.String() != g.Boot {
 		return g, errors.New("the order is for another boot")
 	}
-	if o.GetGeneration() <= g.Generation && o.GetEpoch() <= g.Epoch {
+	if o.GetEpoch() < g.Epoch { // transport refuses those it knows of; the record remembers longer than one process
+		return g, fmt.Errorf("the order is of epoch %d, the one in force of epoch %d", o.GetEpoch(), g.Epoch)
+	}
+	if o.GetGeneration() <= g.Generation && o.GetEpoch() == g.Epoch {
 		return g, errStaleGate
 	}
 	forbidden := make([]string, 0, len(o.GetForbidden()))
