@@ -161,14 +161,16 @@ def delete(prefix):
 
     def one(i):
         try:
+            if again:  # a cast to a nova-compute just reconnecting to the bus is lost, and Nova ignores a second delete of a "deleting" VM
+                c("POST", f"{NOVA}/servers/{i}/action", {"os-resetState": {"state": "error"}})
             c("DELETE", f"{NOVA}/servers/{i}")
         except Refused as e:
             if e.code != 404:
                 raise
-    left, asked = ids, 0
+    left, asked, again = ids, 0, False
     while left and time.time() - began < 300:
-        if time.time() - asked > 15:  # again: a cast to a nova-compute that is just reconnecting to the bus is lost
-            asked = time.time()
+        if time.time() - asked > 20:
+            again, asked = asked > 0, time.time()
             with concurrent.futures.ThreadPoolExecutor(4) as ex:
                 list(ex.map(one, left))
         left = ids & {v["id"] for v in c("GET", NOVA + "/servers?all_tenants=1")["servers"]}

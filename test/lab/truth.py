@@ -2,11 +2,11 @@
 """Who runs what, read from the kernel and from nobody's word. truth.py now | pids HOST SERVICE | record FILE | report FILE
 
 now     one JSON document: per host power, boot, processes, QEMU uuids, cut planes
-record  appends a line whenever a QEMU begins or ends, until it is ended by a signal; looks every 100 ms
+record  appends a line whenever a QEMU begins or ends, until it is ended by a signal; looks every 20 ms (an eighth of a core)
 report  of such a file: at most how many QEMUs a uuid had at one time, and where
 
 A QEMU's begin is the kernel's (its start time, 10 ms); its end is when it was first missed. So what is
-reported as an overlap may be up to 100 ms too long, and only a QEMU that lived for less than 100 ms can be missed.
+reported as an overlap may be up to 20 ms too long, and only a QEMU that lived for less than 20 ms can be missed.
 """
 import json, os, pathlib, sys, time
 
@@ -96,7 +96,7 @@ def record(path):
             for key in seen.keys() - here.keys():
                 say("end", *seen[key], time.time())
             seen = here
-            time.sleep(0.1)
+            time.sleep(0.02)
 
 
 def report(path):
