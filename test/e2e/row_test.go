@@ -13,6 +13,7 @@ import (
 
 	"github.com/ninelives-ha/ninelives/internal/api"
 	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/test/rig"
 )
 
 // spec is one row of the table.
@@ -29,13 +30,19 @@ type spec struct {
 // row is one spec being run.
 type row struct {
 	*testing.T
-	*fixture
+	*suite
 	spec  *spec
 	wave  *wave
 	host  string
-	vms   []server // as they were before the fault
+	vms   []rig.Server // as they were before the fault
 	fault time.Time
 	fig   figures
+}
+
+// suite is what all rows share.
+type suite struct {
+	*rig.Rig
+	book *book
 }
 
 // wave lets all rows that run side by side begin their faults together.
@@ -57,10 +64,11 @@ func TestRows(t *testing.T) {
 		}
 	}
 	slices.Sort(order)
-	f := setUp(t)
+	r := rig.SetUp(t)
+	f := &suite{Rig: r, book: newBook(r.Lab.Run)}
 	defer f.book.close(t)
 	for _, n := range order {
-		f.settled(t, 240*time.Second)
+		f.Settled(t, 240*time.Second)
 		w := &wave{}
 		w.ready.Add(len(chosen[n]))
 		t.Run(fmt.Sprintf("wave %d", n), func(t *testing.T) {
@@ -72,7 +80,7 @@ func TestRows(t *testing.T) {
 			}
 		})
 	}
-	f.settled(t, 240*time.Second)
+	f.Settled(t, 240*time.Second)
 	f.nobodyElse(t)
 }
 
@@ -83,9 +91,9 @@ func wanted(name string) bool {
 }
 
 // row runs one row and books its figures.
-func (f *fixture) row(t *testing.T, s *spec, w *wave) {
+func (f *suite) row(t *testing.T, s *spec, w *wave) {
 	began := time.Now()
-	r := &row{T: t, fixture: f, spec: s, wave: w, fig: figures{Row: s.name, Result: "FAILED"}}
+	r := &row{T: t, suite: f, spec: s, wave: w, fig: figures{Row: s.name, Result: "FAILED"}}
 	arrived := sync.OnceFunc(w.ready.Done)
 	defer func() {
 		arrived()
@@ -95,7 +103,7 @@ func (f *fixture) row(t *testing.T, s *spec, w *wave) {
 		}
 		f.book.add(r.fig)
 		if t.Failed() {
-			t.Log("what is known of it:\n" + f.keep(t, strings.ReplaceAll(s.name, " ", "-"), s.hosts, began))
+			t.Log("what is known of it:\n" + f.Keep(t, strings.ReplaceAll(s.name, " ", "-"), s.hosts, began))
 		}
 		r.cleanUp()
 	}()
@@ -122,7 +130,7 @@ func (r *row) prefix() string { return "e2e-" + strings.ReplaceAll(r.spec.name, 
 func (r *row) bootVMs(n int, host string) {
 	r.Helper()
 	var got []struct{ ID string }
-	decode(r, r.lab.do(r, "vms", "boot", fmt.Sprint(n), host, "--prefix", r.prefix(), "--json"), &got)
+	rig.Decode(r, r.Lab.Do(r, "vms", "boot", fmt.Sprint(n), host, "--prefix", r.prefix(), "--json"), &got)
 	all := r.list()
 	for _, g := range got {
 		r.vms = append(r.vms, all[g.ID])
@@ -133,12 +141,12 @@ func (r *row) bootVMs(n int, host string) {
 }
 
 // list reads the row's VMs from Nova.
-func (r *row) list() map[string]server {
+func (r *row) list() map[string]rig.Server {
 	r.Helper()
-	var all map[string]server
-	within(r, time.Minute, "Nova lists VMs", func() string {
+	var all map[string]rig.Server
+	rig.Within(r, time.Minute, "Nova lists VMs", func() string {
 		var err error
-		if all, err = r.nova.servers("name=" + r.prefix()); err != nil {
+		if all, err = r.Nova.Servers("name=" + r.prefix()); err != nil {
 			return err.Error()
 		}
 		return ""
@@ -150,12 +158,12 @@ func (r *row) list() map[string]server {
 func (r *row) strike(args ...string) {
 	r.Helper()
 	r.fault = time.Now()
-	r.lab.do(r, args...)
+	r.Lab.Do(r, args...)
 }
 
 // cleanUp deletes the row's VMs and leaves its hosts as they were.
 func (r *row) cleanUp() {
-	if out, err := r.lab.try("vms", "delete", r.prefix()); err != nil && r.spec.vms > 0 {
+	if out, err := r.Lab.Try("vms", "delete", r.prefix()); err != nil && r.spec.vms > 0 {
 		r.Logf("VMs are left: %v %s", err, out)
 	}
 }
@@ -164,13 +172,13 @@ func (r *row) cleanUp() {
 func (r *row) awaitVerdict(v engine.Verdict, limit time.Duration) api.IncidentDetail {
 	r.Helper()
 	var in api.IncidentDetail
-	within(r, limit, "verdict "+string(v)+" of "+r.host, func() string {
-		got, ok, err := r.main.incident(r.host, r.fault)
+	rig.Within(r, limit, "verdict "+string(v)+" of "+r.host, func() string {
+		got, ok, err := r.Main.Incident(r.host, r.fault)
 		switch {
 		case err != nil:
 			return err.Error()
 		case !ok:
-			h, err := r.main.host(r.host)
+			h, err := r.Main.Host(r.host)
 			return fmt.Sprintf("no incident; %s is %q, suspect %v, %s (%v)", r.host, h.Verdict, h.Suspect, h.Waiting, err)
 		case got.Verdict != v:
 			return fmt.Sprintf("incident %s says %s: %s", got.ID, got.Verdict, got.Reason)
@@ -187,8 +195,8 @@ func (r *row) awaitVerdict(v engine.Verdict, limit time.Duration) api.IncidentDe
 func (r *row) awaitInterlock(code string, limit time.Duration) string {
 	r.Helper()
 	var reason string
-	within(r, limit, "interlock "+code, func() string {
-		in, ok, err := r.main.incident(r.host, r.fault)
+	rig.Within(r, limit, "interlock "+code, func() string {
+		in, ok, err := r.Main.Incident(r.host, r.fault)
 		if err != nil || !ok {
 			return fmt.Sprintf("incident: %v %v", ok, err)
 		}
@@ -207,8 +215,8 @@ func (r *row) awaitInterlock(code string, limit time.Duration) string {
 func (r *row) awaitPhase(limit time.Duration, phases ...engine.Phase) api.IncidentDetail {
 	r.Helper()
 	var in api.IncidentDetail
-	within(r, limit, fmt.Sprintf("incident of %s %v", r.host, phases), func() string {
-		got, ok, err := r.main.incident(r.host, r.fault)
+	rig.Within(r, limit, fmt.Sprintf("incident of %s %v", r.host, phases), func() string {
+		got, ok, err := r.Main.Incident(r.host, r.fault)
 		if err != nil || !ok {
 			return fmt.Sprintf("no incident (%v)", err)
 		}
@@ -233,24 +241,24 @@ func (r *row) stages(in api.IncidentDetail) {
 
 // awaitBack waits until each VM is ACTIVE on another host, says Nova, after exactly one evacuation, says the proxy before
 // Nova and Nova's own records.
-func (r *row) awaitBack(limit time.Duration, vms []server) {
+func (r *row) awaitBack(limit time.Duration, vms []rig.Server) {
 	r.Helper()
 	// Nova's migration records tell without costing nova-api much; the VMs themselves are read once at the end.
-	within(r, limit, "all VMs are evacuated", func() string {
+	rig.Within(r, limit, "all VMs are evacuated", func() string {
 		missing := 0
 		for _, vm := range vms {
-			if !slices.ContainsFunc(r.watch.of(vm.ID, r.fault.Add(-time.Second)), func(m moved) bool { return !m.finished.IsZero() }) {
+			if !slices.ContainsFunc(r.Watch.Of(vm.ID, r.fault.Add(-time.Second)), func(m rig.Moved) bool { return !m.Finished.IsZero() }) {
 				missing++
 			}
 		}
 		if missing > 0 {
-			in, _, err := r.main.incident(r.host, r.fault)
+			in, _, err := r.Main.Incident(r.host, r.fault)
 			return fmt.Sprintf("%d of %d missing; phase %s %v, interlocks %+v %v", missing, len(vms), in.Phase, in.Counts, in.Interlocks, err)
 		}
 		return ""
 	})
 	r.bookMoves(vms)
-	within(r, 20*time.Second, "all VMs ACTIVE elsewhere", func() string {
+	rig.Within(r, 20*time.Second, "all VMs ACTIVE elsewhere", func() string {
 		now := r.list()
 		for _, vm := range vms {
 			s := now[vm.ID]
@@ -263,18 +271,18 @@ func (r *row) awaitBack(limit time.Duration, vms []server) {
 	r.once(vms)
 }
 
-func (r *row) bookMoves(vms []server) {
+func (r *row) bookMoves(vms []rig.Server) {
 	var first, last time.Time
 	for _, vm := range vms {
-		for _, m := range r.watch.of(vm.ID, r.fault.Add(-time.Second)) {
-			if m.finished.IsZero() {
+		for _, m := range r.Watch.Of(vm.ID, r.fault.Add(-time.Second)) {
+			if m.Finished.IsZero() {
 				continue
 			}
-			if first.IsZero() || m.finished.Before(first) {
-				first = m.finished
+			if first.IsZero() || m.Finished.Before(first) {
+				first = m.Finished
 			}
-			if m.finished.After(last) {
-				last = m.finished
+			if m.Finished.After(last) {
+				last = m.Finished
 			}
 		}
 	}
@@ -282,13 +290,13 @@ func (r *row) bookMoves(vms []server) {
 }
 
 // once checks that nothing was doubled: each VM had one evacuation accepted, and Nova has one record of it.
-func (r *row) once(vms []server) {
+func (r *row) once(vms []rig.Server) {
 	r.Helper()
 	for _, vm := range vms {
-		if n := r.lab.accepted(r, vm.ID, r.fault); n != 1 {
+		if n := r.Lab.Accepted(r, vm.ID, r.fault); n != 1 {
 			r.Errorf("Nova accepted %d evacuations of %s, expected one", n, vm.Name)
 		}
-		if m := r.watch.of(vm.ID, r.fault.Add(-time.Second)); len(m) != 1 {
+		if m := r.Watch.Of(vm.ID, r.fault.Add(-time.Second)); len(m) != 1 {
 			r.Errorf("Nova has %d evacuations of %s on record, expected one: %+v", len(m), vm.Name, m)
 		}
 	}
@@ -297,12 +305,12 @@ func (r *row) once(vms []server) {
 // untouched checks that nobody did anything to the victim or its VMs.
 func (r *row) untouched() {
 	r.Helper()
-	if did := r.lab.bmc(r, r.host, r.fault); len(did) > 0 {
+	if did := r.Lab.BMC(r, r.host, r.fault); len(did) > 0 {
 		r.Errorf("the BMC of %s was told %v, expected nothing", r.host, did)
 	}
 	now := r.list()
 	for _, vm := range r.vms {
-		if n := r.lab.accepted(r, vm.ID, r.fault); n != 0 {
+		if n := r.Lab.Accepted(r, vm.ID, r.fault); n != 0 {
 			r.Errorf("%s was evacuated %d times, expected never", vm.Name, n)
 		}
 		if s := now[vm.ID]; s.Host != r.host || s.Status != "ACTIVE" {
@@ -314,9 +322,9 @@ func (r *row) untouched() {
 	}
 }
 
-func (r *row) service() service {
+func (r *row) service() rig.Service {
 	r.Helper()
-	all, err := r.nova.services()
+	all, err := r.Nova.Services()
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -326,7 +334,7 @@ func (r *row) service() service {
 // fenced checks that the victim's own BMC was told to switch it off.
 func (r *row) fenced() {
 	r.Helper()
-	if did := r.lab.bmc(r, r.host, r.fault); !slices.Contains(did, "set off") {
+	if did := r.Lab.BMC(r, r.host, r.fault); !slices.Contains(did, "set off") {
 		r.Errorf("the BMC of %s was told %v, expected off among it", r.host, did)
 	}
 }
@@ -335,15 +343,15 @@ func (r *row) fenced() {
 // it again, as nobody had ever touched it.
 func (r *row) readmitted(limit time.Duration, oldBoot string) api.IncidentDetail {
 	r.Helper()
-	within(r, limit, r.host+" is back", func() string {
-		tr := r.lab.truth(r)[r.host]
+	rig.Within(r, limit, r.host+" is back", func() string {
+		tr := r.Lab.Truth(r)[r.host]
 		if tr.Power != "on" || tr.Boot == oldBoot || !slices.Contains(tr.Processes, "nova-compute") || !slices.Contains(tr.Processes, "agent") {
 			return fmt.Sprintf("%+v, %s", tr, r.standing())
 		}
 		return ""
 	})
-	within(r, limit, r.host+" is readmitted", func() string {
-		all, err := r.nova.services()
+	rig.Within(r, limit, r.host+" is readmitted", func() string {
+		all, err := r.Nova.Services()
 		if err != nil {
 			return err.Error()
 		}
@@ -361,7 +369,7 @@ func (r *row) readmitted(limit time.Duration, oldBoot string) api.IncidentDetail
 
 // standing is how the incident stands, for messages.
 func (r *row) standing() string {
-	in, ok, err := r.main.incident(r.host, r.fault)
+	in, ok, err := r.Main.Incident(r.host, r.fault)
 	if !ok {
 		return fmt.Sprintf("no incident (%v)", err)
 	}
@@ -372,10 +380,10 @@ func (r *row) standing() string {
 	return fmt.Sprintf("incident %s %s %v, interlocks %+v, last: %s", in.ID, in.Phase, in.Counts, in.Interlocks, last)
 }
 
-func (r *row) bootOf() string { return r.lab.truth(r)[r.host].Boot }
+func (r *row) bootOf() string { return r.Lab.Truth(r)[r.host].Boot }
 
 // nobodyElse checks, after all rows, that no host was fenced that nobody had broken.
-func (f *fixture) nobodyElse(t *testing.T) {
+func (f *suite) nobodyElse(t *testing.T) {
 	t.Helper()
 	broken := map[string]bool{}
 	for _, s := range rows() {
@@ -383,8 +391,8 @@ func (f *fixture) nobodyElse(t *testing.T) {
 			broken[h] = true
 		}
 	}
-	for host := range f.machines {
-		if did := f.lab.bmc(t, host, f.watch.began); len(did) > 0 && !broken[host] {
+	for host := range f.Machines {
+		if did := f.Lab.BMC(t, host, f.Watch.Began); len(did) > 0 && !broken[host] {
 			t.Errorf("%s was told %v although no row broke it", host, did)
 		}
 	}

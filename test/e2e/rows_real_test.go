@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/test/rig"
 )
 
 // bootGuest boots the guest that writes a counter to its disk, and waits until it counts.
 func bootGuest(r *row) {
 	r.bootVMs(1, r.host)
-	within(r, 90*time.Second, "the guest counts", func() string {
+	rig.Within(r, 90*time.Second, "the guest counts", func() string {
 		if n := r.counter(); n < 3 {
 			return fmt.Sprint(n)
 		}
@@ -25,7 +26,7 @@ func bootGuest(r *row) {
 }
 
 func (r *row) counter() int {
-	n, err := strconv.Atoi(strings.TrimSpace(r.lab.do(r, "guest-counter", r.vms[0].ID)))
+	n, err := strconv.Atoi(strings.TrimSpace(r.Lab.Do(r, "guest-counter", r.vms[0].ID)))
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -34,37 +35,37 @@ func (r *row) counter() int {
 
 // realGuest: the same disk continues the count on the other host; at no moment two QEMUs.
 func realGuest(r *row) {
-	record := filepath.Join(r.lab.run, "e2e", "qemu.jsonl")
-	r.lab.do(r, "record", "start", record)
-	r.Cleanup(func() { r.lab.do(r, "record", "stop") })
+	record := filepath.Join(r.Lab.Run, "e2e", "qemu.jsonl")
+	r.Lab.Do(r, "record", "start", record)
+	r.Cleanup(func() { r.Lab.Do(r, "record", "stop") })
 	boot, vm := r.bootOf(), r.vms[0]
 	r.strike("host", r.host, "off")
 	stopped := r.counter()
 	r.awaitVerdict(engine.Off, 30*time.Second)
 	r.awaitBack(2*time.Minute, r.vms)
-	within(r, 90*time.Second, "the count goes on", func() string {
+	rig.Within(r, 90*time.Second, "the count goes on", func() string {
 		if n := r.counter(); n < stopped+3 {
 			return fmt.Sprintf("%d, was %d when the host died", n, stopped)
 		}
 		return ""
 	})
-	console := tail(filepath.Join(r.lab.run, "shared", "real", vm.ID, "console.log"), 50)
+	console := rig.Tail(filepath.Join(r.Lab.Run, "shared", "real", vm.ID, "console.log"), 50)
 	if !strings.Contains(console, fmt.Sprintf("counter was %d", stopped)) {
 		r.Errorf("the guest did not find the count at %d:\n%s", stopped, console)
 	}
 	r.fenced()
 	r.readmitted(3*time.Minute, boot)
-	now := r.lab.truth(r)
+	now := r.Lab.Truth(r)
 	if q := now[r.host].QEMU; len(q) > 0 {
 		r.Errorf("%s runs QEMU %v after its return", r.host, q)
 	}
-	r.lab.do(r, "record", "stop")
+	r.Lab.Do(r, "record", "stop")
 	var runs map[string]struct {
 		Max  int `json:"max"`
 		Runs []struct{ Host string }
 	}
-	report := r.lab.do(r, "record", "report", record)
-	decode(r, report, &runs)
+	report := r.Lab.Do(r, "record", "report", record)
+	rig.Decode(r, report, &runs)
 	got := runs[vm.ID]
 	if got.Max != 1 {
 		r.Errorf("at most %d QEMUs of the guest at one time, expected one:\n%s", got.Max, report)
@@ -72,7 +73,7 @@ func realGuest(r *row) {
 	if n := len(got.Runs); n != 2 || got.Runs[0].Host != r.host || got.Runs[1].Host == r.host {
 		r.Errorf("the guest ran %+v, expected first on %s, then elsewhere", got.Runs, r.host)
 	}
-	if in, _, err := r.main.incident(r.host, r.fault); err != nil || !slices.ContainsFunc(in.Guests, func(g engine.Recovery) bool { return g.VM.ID == vm.ID && g.SeenBy == "agent" }) {
+	if in, _, err := r.Main.Incident(r.host, r.fault); err != nil || !slices.ContainsFunc(in.Guests, func(g engine.Recovery) bool { return g.VM.ID == vm.ID && g.SeenBy == "agent" }) {
 		r.Errorf("no agent saw the guest's QEMU (%v): %+v", err, in.Guests)
 	}
 }

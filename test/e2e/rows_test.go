@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/test/rig"
 )
 
 // rows is the table. Hosts of one wave are different; compute-05 and compute-06 are quiet in the first wave.
@@ -20,6 +21,25 @@ func rows() []spec {
 		{name: "bmc dead", dot: true, wave: 2, hosts: []string{"compute-04"}, vms: 4, run: bmcDead},
 		{name: "frozen for good", dot: true, wave: 2, hosts: []string{"compute-05"}, vms: 4, run: frozenForGood},
 		{name: "server killed", dot: true, wave: 3, hosts: []string{"compute-06"}, vms: 4, run: serverKilled},
+
+		{name: "bmc already off", wave: 4, hosts: []string{"compute-01"}, vms: 4, run: bmcAlreadyOff},
+		{name: "bmc late", wave: 4, hosts: []string{"compute-02"}, vms: 4, run: bmcLate},
+		{name: "bmc foreign", wave: 4, hosts: []string{"compute-03"}, vms: 4, run: bmcForeign},
+		{name: "frozen 5 s", wave: 5, hosts: []string{"compute-04"}, vms: 4, run: frozenShortly},
+		{name: "hung", wave: 5, hosts: []string{"compute-05"}, vms: 4, run: hung},
+		{name: "reboots by itself", wave: 5, hosts: []string{"compute-06"}, vms: 4, run: rebootsByItself},
+		{name: "nova-api down", wave: 6, hosts: []string{"compute-01"}, vms: 4, run: novaDown},
+		{name: "answers lost", wave: 7, hosts: []string{"compute-02"}, vms: 4, run: lostAnswers},
+		{name: "destination dies", wave: 8, hosts: []string{"compute-03"}, vms: 4, run: destinationDies},
+		{name: "storm", wave: 9, hosts: []string{"compute-01", "compute-02", "compute-03", "compute-04"}, vms: 4, run: storm},
+		{name: "vm kinds", wave: 10, hosts: []string{"compute-05"}, vms: 7, boot: bootKinds, run: vmKinds},
+		{name: "own store", wave: 10, hosts: []string{"compute-06"}, vms: 2, boot: bootOwnStore, run: ownStore},
+		{name: "queued start", wave: 10, hosts: []string{"real-02"}, vms: 1, boot: bootStopped, run: queuedStart},
+		{name: "disabled before", wave: 11, hosts: []string{"compute-01"}, vms: 4, boot: bootDisabled, run: disabledBefore},
+		{name: "un-forced half-way", wave: 11, hosts: []string{"compute-02"}, vms: 3, boot: bootApart, run: unforced},
+		{name: "foreign evacuation", wave: 12, hosts: []string{"compute-03"}, vms: 3, boot: bootApart, run: foreign},
+		{name: "mid live migration", wave: 13, hosts: []string{"compute-04", "compute-05"}, vms: 1, run: migrating},
+		{name: "rabbit restarted", wave: 14, hosts: []string{"compute-06"}, vms: 4, run: rabbitRestarted},
 	}
 }
 
@@ -36,8 +56,8 @@ func powerCut(r *row) {
 // bmcDead: held with its reason until confirm-down, then recovered.
 func bmcDead(r *row) {
 	boot := r.bootOf()
-	r.lab.do(r, "bmc", r.host, "stop")
-	r.Cleanup(func() { r.lab.do(r, "bmc", r.host, "normal") })
+	r.Lab.Do(r, "bmc", r.host, "stop")
+	r.Cleanup(func() { r.Lab.Do(r, "bmc", r.host, "normal") })
 	r.strike("host", r.host, "off")
 	r.awaitVerdict(engine.Dead, time.Minute)
 	reason := r.awaitInterlock(engine.LockFenceRetry, 2*time.Minute)
@@ -45,24 +65,24 @@ func bmcDead(r *row) {
 		r.Errorf("the interlock says %q, expected how to confirm", reason)
 	}
 	for _, vm := range r.vms {
-		if n := r.lab.accepted(r, vm.ID, r.fault); n > 0 {
+		if n := r.Lab.Accepted(r, vm.ID, r.fault); n > 0 {
 			r.Errorf("%s was evacuated without a proof", vm.Name)
 		}
 	}
-	r.main.do(r, "host", "confirm-down", r.host, "--reason", "I pulled the plug myself")
+	r.Main.Do(r, "host", "confirm-down", r.host, "--reason", "I pulled the plug myself")
 	in := r.awaitPhase(30*time.Second, engine.PhaseTakingOut, engine.PhaseResurrecting, engine.PhaseRecovered)
 	if in.Proof == nil || in.Proof.Kind != "operator" {
 		r.Errorf("proof %+v, expected the operator's", in.Proof)
 	}
 	r.awaitBack(2*time.Minute, r.vms)
-	r.lab.do(r, "bmc", r.host, "normal")
-	r.lab.do(r, "host", r.host, "on") // whoever gave his word switches it on again
+	r.Lab.Do(r, "bmc", r.host, "normal")
+	r.Lab.Do(r, "host", r.host, "on") // whoever gave his word switches it on again
 	r.readmitted(2*time.Minute, boot)
 }
 
 // managementCut: isolated, an alert and no fence.
 func managementCut(r *row) {
-	r.Cleanup(func() { r.lab.do(r, "host", r.host, "heal", "management") })
+	r.Cleanup(func() { r.Lab.Do(r, "host", r.host, "heal", "management") })
 	r.strike("host", r.host, "cut", "management")
 	in := r.awaitVerdict(engine.Isolated, time.Minute)
 	if in.Phase != engine.PhaseAlert {
@@ -70,7 +90,7 @@ func managementCut(r *row) {
 	}
 	time.Sleep(15 * time.Second) // longer than dead_after: nothing may come of it
 	r.untouched()
-	r.lab.do(r, "host", r.host, "heal", "management")
+	r.Lab.Do(r, "host", r.host, "heal", "management")
 	r.awaitPhase(time.Minute, engine.PhaseClosed)
 	r.untouched()
 }
@@ -84,7 +104,7 @@ func agentKilled(r *row) {
 	}
 	time.Sleep(15 * time.Second)
 	r.untouched()
-	r.lab.do(r, "host", r.host, "start", "agent")
+	r.Lab.Do(r, "host", r.host, "start", "agent")
 	r.awaitPhase(time.Minute, engine.PhaseClosed)
 	r.untouched()
 }
@@ -103,17 +123,17 @@ func frozenForGood(r *row) {
 func serverKilled(r *row) {
 	boot := r.bootOf()
 	r.strike("host", r.host, "off")
-	within(r, time.Minute, "an evacuation is under way", func() string {
+	rig.Within(r, time.Minute, "an evacuation is under way", func() string {
 		for _, vm := range r.vms {
-			if r.lab.accepted(r, vm.ID, r.fault) > 0 {
+			if r.Lab.Accepted(r, vm.ID, r.fault) > 0 {
 				return ""
 			}
 		}
 		return r.standing()
 	})
-	r.main.kill()
-	r.main.start(r)
-	r.main.ready(r, time.Minute)
+	r.Main.Kill()
+	r.Main.Start(r)
+	r.Main.Ready(r, time.Minute)
 	r.awaitBack(4*time.Minute, r.vms)
 	r.fenced()
 	r.readmitted(3*time.Minute, boot)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/test/rig"
 )
 
 // wrongThings: each mistake gets a clear error that says what to do, and doctor finds what it can beforehand. They need
@@ -42,37 +43,37 @@ func says(t *testing.T, what, text string, words ...string) {
 }
 
 // other is a server of its own in a directory of its own.
-func (r *row) other(t *testing.T, name, clouds string) *product {
+func (r *row) other(t *testing.T, name, clouds string) *rig.Product {
 	t.Helper()
-	dir := filepath.Join(r.lab.run, "e2e", strings.ReplaceAll(name, " ", "-"))
-	p := newProduct(t, r.main.binary, serverSpec{dir: dir, agents: "127.0.0.1", clouds: clouds})
-	t.Cleanup(p.stop)
+	dir := filepath.Join(r.Lab.Run, "e2e", strings.ReplaceAll(name, " ", "-"))
+	p := rig.NewProduct(t, r.Main.Binary, rig.ServerSpec{Dir: dir, Agents: "127.0.0.1", Clouds: clouds})
+	t.Cleanup(p.Stop)
 	return p
 }
 
 // clouds writes a clouds.yaml that differs from the lab's in one word.
 func (r *row) clouds(t *testing.T, name, old, new string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(r.lab.run, "clouds.yaml"))
+	text, err := os.ReadFile(filepath.Join(r.Lab.Run, "clouds.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(text), old) {
 		t.Fatalf("clouds.yaml has no %q", old)
 	}
-	path := filepath.Join(r.lab.run, "e2e", name+".clouds.yaml")
-	r.put(t, path, strings.ReplaceAll(string(text), old, new))
+	path := filepath.Join(r.Lab.Run, "e2e", name+".clouds.yaml")
+	r.Put(t, path, strings.ReplaceAll(string(text), old, new))
 	return path
 }
 
 // troubled starts a server whose cloud can't be read: it must serve all the same (hosts are watched), and its status and
 // doctor must say why.
-func (r *row) troubled(t *testing.T, p *product, words ...string) {
+func (r *row) troubled(t *testing.T, p *rig.Product, words ...string) {
 	t.Helper()
-	p.start(t)
-	p.ready(t, 30*time.Second)
-	within(t, 30*time.Second, "status tells of the trouble", func() string {
-		s, err := p.status()
+	p.Start(t)
+	p.Ready(t, 30*time.Second)
+	rig.Within(t, 30*time.Second, "status tells of the trouble", func() string {
+		s, err := p.Status()
 		if err != nil {
 			return err.Error()
 		}
@@ -82,16 +83,16 @@ func (r *row) troubled(t *testing.T, p *product, words ...string) {
 		says(t, "status", s.Cloud.Trouble, words...)
 		return ""
 	})
-	says(t, "the log", p.log(100), words...)
-	d := p.run("doctor")
-	if d.code == 0 {
-		t.Errorf("doctor exits 0 although it can't read the cloud:\n%s", d.stdout)
+	says(t, "the log", p.Log(100), words...)
+	d := p.Run("doctor")
+	if d.Code == 0 {
+		t.Errorf("doctor exits 0 although it can't read the cloud:\n%s", d.Stdout)
 	}
-	says(t, "doctor", d.stdout, words...)
+	says(t, "doctor", d.Stdout, words...)
 	var diagnosis api.Diagnosis
-	j := p.run("doctor", "-o", "json")
-	if err := json.Unmarshal([]byte(j.stdout), &diagnosis); err != nil {
-		t.Fatalf("doctor -o json: %v: %s%s", err, j.stdout, j.stderr)
+	j := p.Run("doctor", "-o", "json")
+	if err := json.Unmarshal([]byte(j.Stdout), &diagnosis); err != nil {
+		t.Fatalf("doctor -o json: %v: %s%s", err, j.Stdout, j.Stderr)
 	}
 	for _, f := range diagnosis.Findings {
 		if f.Severity == api.Refuse && f.Do != "" {
@@ -107,42 +108,42 @@ func keystoneUnreachable(t *testing.T, r *row) {
 }
 
 func wrongPassword(t *testing.T, r *row) {
-	p := r.other(t, "password", r.clouds(t, "password", "password: "+r.nova.env["OS_PASSWORD"], "password: not-this-one"))
+	p := r.other(t, "password", r.clouds(t, "password", "password: "+r.Nova.Env["OS_PASSWORD"], "password: not-this-one"))
 	r.troubled(t, p, "password")
-	if strings.Contains(p.log(1000), "not-this-one") {
+	if strings.Contains(p.Log(1000), "not-this-one") {
 		t.Error("the password is in the log")
 	}
 }
 
 func unknownHost(t *testing.T, r *row) {
-	path := filepath.Join(r.lab.run, "e2e", "unknown-host.yaml")
-	r.put(t, path, "hosts:\n  compute-99:\n    levels:\n      - - {driver: ipmi, address: \"127.0.0.1:6299\", username: admin, password_env: NOT_SET}\n")
-	got := r.main.run("fence", "import", path)
-	if got.code == 0 {
-		t.Errorf("devices of an unknown host were taken: %s", got.stdout)
+	path := filepath.Join(r.Lab.Run, "e2e", "unknown-host.yaml")
+	r.Put(t, path, "hosts:\n  compute-99:\n    levels:\n      - - {driver: ipmi, address: \"127.0.0.1:6299\", username: admin, password_env: NOT_SET}\n")
+	got := r.Main.Run("fence", "import", path)
+	if got.Code == 0 {
+		t.Errorf("devices of an unknown host were taken: %s", got.Stdout)
 	}
-	says(t, "fence import", got.stderr+got.stdout, path+":2:", "compute-99", "compute-01")
+	says(t, "fence import", got.Stderr+got.Stdout, path+":2:", "compute-99", "compute-01")
 }
 
 func policyTypo(t *testing.T, r *row) {
-	path := filepath.Join(r.lab.run, "e2e", "typo.yaml")
-	r.put(t, path, "rules:\n  - name: pets\n    match: {tag: pet}\n    on_host_failur: resurrect\n")
-	before := r.main.do(t, "policy", "show", "-o", "json")
+	path := filepath.Join(r.Lab.Run, "e2e", "typo.yaml")
+	r.Put(t, path, "rules:\n  - name: pets\n    match: {tag: pet}\n    on_host_failur: resurrect\n")
+	before := r.Main.Do(t, "policy", "show", "-o", "json")
 	for _, verb := range []string{"check", "diff", "apply"} {
-		got := r.main.run("policy", verb, path)
-		if got.code == 0 {
-			t.Errorf("policy %s takes a typo: %s", verb, got.stdout)
+		got := r.Main.Run("policy", verb, path)
+		if got.Code == 0 {
+			t.Errorf("policy %s takes a typo: %s", verb, got.Stdout)
 		}
-		says(t, "policy "+verb, got.stderr+got.stdout, path+":4:5:", "on_host_failure", "^")
+		says(t, "policy "+verb, got.Stderr+got.Stdout, path+":4:5:", "on_host_failure", "^")
 	}
-	if after := r.main.do(t, "policy", "show", "-o", "json"); after != before {
+	if after := r.Main.Do(t, "policy", "show", "-o", "json"); after != before {
 		t.Errorf("a refused policy changed something:\n%s\n%s", before, after)
 	}
 }
 
 // diskFull: the database's disk is full: nothing is decided that can't be written down, and everybody hears why.
 func diskFull(t *testing.T, r *row) {
-	dir := filepath.Join(r.lab.run, "e2e", "full-disk")
+	dir := filepath.Join(r.Lab.Run, "e2e", "full-disk")
 	disk := filepath.Join(dir, "disk")
 	if err := os.MkdirAll(disk, 0o755); err != nil {
 		t.Fatal(err)
@@ -155,12 +156,12 @@ func diskFull(t *testing.T, r *row) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
-	p := newProduct(t, r.main.binary, serverSpec{dir: dir, data: filepath.Join(disk, "data"), agents: "127.0.0.1", clouds: filepath.Join(r.lab.run, "clouds.yaml")})
-	t.Cleanup(p.stop)
-	p.start(t)
-	p.ready(t, 30*time.Second)
-	within(t, 30*time.Second, "the server leads", func() string {
-		if s, err := p.status(); err != nil || !s.Leads {
+	p := rig.NewProduct(t, r.Main.Binary, rig.ServerSpec{Dir: dir, Data: filepath.Join(disk, "data"), Agents: "127.0.0.1", Clouds: filepath.Join(r.Lab.Run, "clouds.yaml")})
+	t.Cleanup(p.Stop)
+	p.Start(t)
+	p.Ready(t, 30*time.Second)
+	rig.Within(t, 30*time.Second, "the server leads", func() string {
+		if s, err := p.Status(); err != nil || !s.Leads {
 			return fmt.Sprintf("leads %v (%v)", s.Leads, err)
 		}
 		return ""
@@ -168,25 +169,22 @@ func diskFull(t *testing.T, r *row) {
 	fill(t, filepath.Join(disk, "filler"))
 	// An operator's word needs the database: it must be refused with the reason, within a bounded time.
 	var said string
-	within(t, 90*time.Second, "a write is refused", func() string {
+	rig.Within(t, 90*time.Second, "a write is refused", func() string {
 		for i := range 20 { // etcd has preallocated room for some
-			got := p.run("disarm", "--reason", strings.Repeat(fmt.Sprintf("word %d ", i), 120), "--timeout", "20s")
-			if said = got.stdout + got.stderr; got.code != 0 {
+			got := p.Run("disarm", "--reason", strings.Repeat(fmt.Sprintf("word %d ", i), 120), "--timeout", "20s")
+			if said = got.Stdout + got.Stderr; got.Code != 0 {
 				return ""
 			}
 		}
 		return "all were taken"
 	})
-	everything := said + p.log(200)
-	if s, err := p.status(); err == nil {
+	everything := said + p.Log(200)
+	if s, err := p.Status(); err == nil {
 		everything += strings.Join(s.Servers.Alarms, "\n") + s.Servers.Reason
 	}
 	says(t, "the server", everything, "no space left on device")
-	says(t, "the server", everything, p.tokenDir())
+	says(t, "the server", everything, p.DataDir())
 }
-
-// tokenDir is the data directory.
-func (p *product) tokenDir() string { return filepath.Dir(p.tokenFile()) }
 
 // fill writes until the disk is full.
 func fill(t *testing.T, path string) {
@@ -207,26 +205,26 @@ func fill(t *testing.T, path string) {
 
 // sameData: two servers on one data directory would be two minds in one head.
 func sameData(t *testing.T, r *row) {
-	dir := filepath.Join(r.lab.run, "e2e", "same-data")
-	p := newProduct(t, r.main.binary, serverSpec{dir: dir, data: r.main.tokenDir(), agents: "127.0.0.1", clouds: filepath.Join(r.lab.run, "clouds.yaml")})
-	t.Cleanup(p.stop)
-	p.start(t)
-	if code := p.ends(30 * time.Second); code <= 0 {
+	dir := filepath.Join(r.Lab.Run, "e2e", "same-data")
+	p := rig.NewProduct(t, r.Main.Binary, rig.ServerSpec{Dir: dir, Data: r.Main.DataDir(), Agents: "127.0.0.1", Clouds: filepath.Join(r.Lab.Run, "clouds.yaml")})
+	t.Cleanup(p.Stop)
+	p.Start(t)
+	if code := p.Ends(30 * time.Second); code <= 0 {
 		t.Errorf("the second server on one data directory ends with %d, expected an error", code)
 	}
-	says(t, "the second server", p.log(20), r.main.tokenDir(), "another")
+	says(t, "the second server", p.Log(20), r.Main.DataDir(), "another")
 }
 
 // sameName: a server.yaml that was copied to the second controller without another name.
 func sameName(t *testing.T, r *row) {
-	dir := filepath.Join(r.lab.run, "e2e", "same-name")
-	p := newProduct(t, r.main.binary, serverSpec{dir: dir, agents: "127.0.0.1", clouds: filepath.Join(r.lab.run, "clouds.yaml")})
-	t.Cleanup(p.stop)
-	text := p.text() + "cluster:\n  initial:\n    server-1: 127.0.0.1:17402\n    server-1: 127.0.0.1:17403\n    server-3: 127.0.0.1:17404\n"
-	r.put(t, p.config, text)
-	p.start(t)
-	if code := p.ends(20 * time.Second); code <= 0 {
+	dir := filepath.Join(r.Lab.Run, "e2e", "same-name")
+	p := rig.NewProduct(t, r.Main.Binary, rig.ServerSpec{Dir: dir, Agents: "127.0.0.1", Clouds: filepath.Join(r.Lab.Run, "clouds.yaml")})
+	t.Cleanup(p.Stop)
+	text := p.Text() + "cluster:\n  initial:\n    server-1: 127.0.0.1:17402\n    server-1: 127.0.0.1:17403\n    server-3: 127.0.0.1:17404\n"
+	r.Put(t, p.Config, text)
+	p.Start(t)
+	if code := p.Ends(20 * time.Second); code <= 0 {
 		t.Errorf("a cluster with one name twice ends with %d, expected an error", code)
 	}
-	says(t, "the server", p.log(20), p.config+":", "server-1")
+	says(t, "the server", p.Log(20), p.Config+":", "server-1")
 }

@@ -1,6 +1,6 @@
-//go:build e2e
+//go:build e2e || bench
 
-package e2e
+package rig
 
 import (
 	"context"
@@ -14,14 +14,13 @@ import (
 	"time"
 )
 
-// fixture is the one lab with the one server that all rows share.
-type fixture struct {
-	lab      *lab
-	nova     *nova
-	main     *product
-	watch    *watch
-	machines map[string]machine
-	book     *book
+// Rig is the one lab with the one server that all rows share.
+type Rig struct {
+	Lab      *Lab
+	Nova     *Nova
+	Main     *Product
+	Watch    *Watch
+	Machines map[string]Machine
 }
 
 // policyText is the policy of all rows; what a row needs besides goes by the names of its VMs. The settle time is short
@@ -43,45 +42,46 @@ hosts:
   reboot_wait: 60s
 `
 
-func setUp(t *testing.T) *fixture {
+// SetUp brings up the lab if needed and the product on it, from nothing: one server, an agent on every host, devices, a
+// policy, armed; it returns when every host is protected.
+func SetUp(t *testing.T) *Rig {
 	t.Helper()
 	began := time.Now()
 	say := func(what string) { t.Logf("%5.0f s  %s", time.Since(began).Seconds(), what) }
-	binary, err := filepath.Abs("../../bin/ninelives")
-	if err != nil {
-		t.Fatal(err)
+	binary := os.Getenv("NINELIVES_BINARY") // another build than this tree's
+	if binary == "" {
+		binary = "../../bin/ninelives"
 	}
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatalf("%v: run `make build` first", err)
 	}
-	f := &fixture{lab: findLab(t)}
-	f.lab.up(t)
+	f := &Rig{Lab: findLab(t)}
+	f.Lab.up(t)
 	say("the lab is up")
-	f.book = newBook(f.lab.run)
-	f.nova, f.machines = newNova(t, f.lab), f.lab.machines(t)
-	dir := filepath.Join(f.lab.run, "e2e")
+	f.Nova, f.Machines = newNova(t, f.Lab), f.Lab.machines(t)
+	dir := filepath.Join(f.Lab.Run, "e2e")
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	// Hosts boot a binary of their own: a rebuilt one must not change below their feet.
 	own := filepath.Join(dir, "ninelives")
 	copyFile(t, binary, own)
-	f.lab.do(t, "use", own)
-	f.main = newProduct(t, own, serverSpec{dir: filepath.Join(dir, "server"), agents: "10.77.0.1", clouds: filepath.Join(f.lab.run, "clouds.yaml")})
-	f.main.start(t)
-	t.Cleanup(func() { f.main.stop() })
-	f.main.ready(t, 60*time.Second)
+	f.Lab.Do(t, "use", own)
+	f.Main = NewProduct(t, own, ServerSpec{Dir: filepath.Join(dir, "server"), Agents: "10.77.0.1", Clouds: filepath.Join(f.Lab.Run, "clouds.yaml")})
+	f.Main.Start(t)
+	t.Cleanup(func() { f.Main.Stop() })
+	f.Main.Ready(t, 60*time.Second)
 	say("the server answers")
 	f.normalise(t)
 	f.join(t)
 	say("agents have tokens, hosts boot")
-	f.main.do(t, "fence", "import", filepath.Join(f.lab.run, "devices.yaml"))
-	f.applyPolicy(t, 100, "0s")
-	f.main.do(t, "arm", "--force", "--reason", "the lab")
-	f.settled(t, 240*time.Second)
+	f.Main.Do(t, "fence", "import", filepath.Join(f.Lab.Run, "devices.yaml"))
+	f.ApplyPolicy(t, 100, "0s")
+	f.Main.Do(t, "arm", "--force", "--reason", "the lab")
+	f.Settled(t, 240*time.Second)
 	say("every host is protected")
-	f.watch = startWatch(f.nova)
-	t.Cleanup(f.watch.end)
+	f.Watch = StartWatch(f.Nova)
+	t.Cleanup(f.Watch.End)
 	return f
 }
 
@@ -100,69 +100,70 @@ func copyFile(t testing.TB, from, to string) {
 }
 
 // normalise takes back what an earlier run, or a failed one, left: quirks of BMCs, cut planes, forced services, VMs.
-func (f *fixture) normalise(t *testing.T) {
+func (f *Rig) normalise(t *testing.T) {
 	t.Helper()
-	f.lab.do(t, "proxy-lose-answer", "off")
-	f.lab.do(t, "vms", "delete", "-")
-	for host := range f.machines {
-		f.lab.do(t, "bmc", host, "normal")
+	f.Lab.Do(t, "proxy-lose-answer", "off")
+	f.Lab.Do(t, "vms", "delete", "-")
+	for host := range f.Machines {
+		f.Lab.Do(t, "bmc", host, "normal")
 		for _, plane := range []string{"management", "storage"} {
-			f.lab.do(t, "host", host, "heal", plane)
+			f.Lab.Do(t, "host", host, "heal", plane)
 		}
 	}
-	services, err := f.nova.services()
+	services, err := f.Nova.Services()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for host, s := range services {
 		if s.ForcedDown || s.Status != "enabled" {
-			f.nova.setService(t, host, map[string]any{"forced_down": false, "status": "enabled"})
+			f.Nova.SetService(t, host, map[string]any{"forced_down": false, "status": "enabled"})
 		}
 	}
 }
 
 // join gives every host its agent: a configuration, a token for the first start, and a boot.
-func (f *fixture) join(t *testing.T) {
+func (f *Rig) join(t *testing.T) {
 	t.Helper()
 	var boots sync.WaitGroup
-	for host, m := range f.machines {
+	for host, m := range f.Machines {
 		data := filepath.Join(m.Dir, "agent")
 		if err := os.RemoveAll(data); err != nil {
 			t.Fatal(err)
 		}
 		var token struct{ Token string }
-		f.main.json(t, &token, "token", "create", host)
-		f.put(t, filepath.Join(m.Dir, "token"), token.Token)
+		f.Main.JSON(t, &token, "token", "create", host)
+		f.Put(t, filepath.Join(m.Dir, "token"), token.Token)
 		text := fmt.Sprintf("host: %s\nservers: [%q]\nplanes: {management: %s, storage: %s}\ndata: %s\nidentity: {uuid: %s}\nnova_conf: %s\nlabels: {switch: %s}\n",
-			host, f.main.agents, m.Management, m.Storage, data, m.Identity, filepath.Join(f.lab.run, "etc", "nova", host+".conf"), f.leaf(host))
+			host, f.Main.agents, m.Management, m.Storage, data, m.Identity, filepath.Join(f.Lab.Run, "etc", "nova", host+".conf"), f.leaf(host))
 		if !m.Real {
 			// The machine's own directory is shared by all fake hosts, and they have no libvirt.
 			text += fmt.Sprintf("libvirt_hook: %s\n", filepath.Join(m.Dir, "hooks", "qemu"))
 		}
-		f.put(t, filepath.Join(m.Dir, "agent.yaml"), text)
+		f.Put(t, filepath.Join(m.Dir, "agent.yaml"), text)
 		if !m.Real {
-			boots.Go(func() { f.boot(t, host) })
+			boots.Go(func() { f.Reboot(t, host) })
 		}
 	}
 	boots.Go(func() {
 		for _, host := range f.real() {
 			f.power(t, host, "off")
 		}
-		if _, err := f.lab.try("real", "up"); err != nil {
+		if _, err := f.Lab.Try("real", "up"); err != nil {
 			t.Error(err)
 		}
 	})
 	boots.Wait()
 }
 
-func (f *fixture) boot(t *testing.T, host string) {
+// Reboot switches a host off and on.
+func (f *Rig) Reboot(t *testing.T, host string) {
 	if f.power(t, host, "off") {
 		f.power(t, host, "on")
 	}
 }
 
-func (f *fixture) power(t *testing.T, host, how string) bool {
-	_, err := f.lab.try("host", host, how)
+func (f *Rig) power(t *testing.T, host, how string) bool {
+	_, err := f.Lab.Try("host", host, how)
 	if err != nil {
 		t.Error(err)
 	}
@@ -170,19 +171,19 @@ func (f *fixture) power(t *testing.T, host, how string) bool {
 }
 
 // leaf is the switch a host hangs on: the first four of the fake hosts share one, for the storm row.
-func (f *fixture) leaf(host string) string {
+func (f *Rig) leaf(host string) string {
 	if i := slices.Index(f.fakes(), host); i >= 0 && i < 4 {
 		return "leaf-1"
 	}
 	return "leaf-2"
 }
 
-func (f *fixture) fakes() []string { return f.hosts(false) }
-func (f *fixture) real() []string  { return f.hosts(true) }
+func (f *Rig) fakes() []string { return f.hosts(false) }
+func (f *Rig) real() []string  { return f.hosts(true) }
 
-func (f *fixture) hosts(real bool) []string {
+func (f *Rig) hosts(real bool) []string {
 	var out []string
-	for host, m := range f.machines {
+	for host, m := range f.Machines {
 		if m.Real == real {
 			out = append(out, host)
 		}
@@ -191,7 +192,7 @@ func (f *fixture) hosts(real bool) []string {
 	return out
 }
 
-func (f *fixture) put(t testing.TB, path, text string) {
+func (f *Rig) Put(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
@@ -201,50 +202,51 @@ func (f *fixture) put(t testing.TB, path, text string) {
 	}
 }
 
-func (f *fixture) applyPolicy(t testing.TB, stormPercent int, cooldown string) {
+// ApplyPolicy puts the rows' policy in force with other storm settings.
+func (f *Rig) ApplyPolicy(t testing.TB, stormPercent int, cooldown string) {
 	t.Helper()
-	path := filepath.Join(f.lab.run, "e2e", "policy.yaml")
-	f.put(t, path, fmt.Sprintf(policyText, stormPercent, cooldown))
-	f.main.do(t, "policy", "apply", path)
+	path := filepath.Join(f.Lab.Run, "e2e", "policy.yaml")
+	f.Put(t, path, fmt.Sprintf(policyText, stormPercent, cooldown))
+	f.Main.Do(t, "policy", "apply", path)
 }
 
-// settled waits until every host is up, protected and could be fenced, Nova takes VMs on it, and no incident is open.
-func (f *fixture) settled(t testing.TB, limit time.Duration) {
+// Settled waits until every host is up, protected and could be fenced, Nova takes VMs on it, and no incident is open.
+func (f *Rig) Settled(t testing.TB, limit time.Duration) {
 	t.Helper()
-	if why := await(limit, f.unsettled); why != "" {
-		t.Fatalf("not quiet within %v: %s\n%s", limit, why, f.main.log(60))
+	if why := Await(limit, f.unsettled); why != "" {
+		t.Fatalf("not quiet within %v: %s\n%s", limit, why, f.Main.Log(60))
 	}
 }
 
 // unsettled says what is missing, "" if nothing is.
-func (f *fixture) unsettled() string {
-	s, err := f.main.status()
+func (f *Rig) unsettled() string {
+	s, err := f.Main.Status()
 	switch {
 	case err != nil:
 		return err.Error()
-	case s.Hosts.Up != len(f.machines) || s.Hosts.Unprotected > 0 || s.Hosts.Suspect > 0:
-		return fmt.Sprintf("%d of %d hosts up, %d suspect, unprotected: %v", s.Hosts.Up, len(f.machines), s.Hosts.Suspect, s.Hosts.Reasons)
+	case s.Hosts.Up != len(f.Machines) || s.Hosts.Unprotected > 0 || s.Hosts.Suspect > 0:
+		return fmt.Sprintf("%d of %d hosts up, %d suspect, unprotected: %v", s.Hosts.Up, len(f.Machines), s.Hosts.Suspect, s.Hosts.Reasons)
 	case len(s.Incidents) > 0:
 		return fmt.Sprintf("open incidents: %+v", s.Incidents)
-	case s.Fencing.Could != len(f.machines):
+	case s.Fencing.Could != len(f.Machines):
 		return fmt.Sprintf("fencing: %+v", s.Fencing)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	hosts, err := f.main.api.Hosts(ctx)
+	hosts, err := f.Main.API.Hosts(ctx)
 	if err != nil {
 		return err.Error()
 	}
 	for _, h := range hosts {
-		if f.machines[h.Name].Host != "" && (!h.Service.Fresh || !h.Service.Up) {
+		if f.Machines[h.Name].Host != "" && (!h.Service.Fresh || !h.Service.Up) {
 			return h.Name + "'s nova-compute has not reported lately"
 		}
 	}
-	services, err := f.nova.services()
+	services, err := f.Nova.Services()
 	if err != nil {
 		return err.Error()
 	}
-	for host := range f.machines {
+	for host := range f.Machines {
 		if s := services[host]; s.State != "up" || s.Status != "enabled" {
 			return fmt.Sprintf("Nova's service: %+v", s)
 		}
@@ -252,20 +254,20 @@ func (f *fixture) unsettled() string {
 	return ""
 }
 
-// keep copies what is needed to understand a failure to e2e-logs, and returns the tails.
-func (f *fixture) keep(t testing.TB, row string, hosts []string, since time.Time) string {
-	dir := filepath.Join(f.lab.run, "e2e-logs", row)
+// Keep copies what is needed to understand a failure to e2e-logs, and returns the tails.
+func (f *Rig) Keep(t testing.TB, row string, hosts []string, since time.Time) string {
+	dir := filepath.Join(f.Lab.Run, "e2e-logs", row)
 	var out strings.Builder
 	save := func(name, text string, lines int) {
-		f.put(t, filepath.Join(dir, name), text)
+		f.Put(t, filepath.Join(dir, name), text)
 		all := strings.Split(strings.TrimSpace(text), "\n")
 		fmt.Fprintf(&out, "==> %s\n%s\n", filepath.Join(dir, name), strings.Join(all[max(0, len(all)-lines):], "\n"))
 	}
 	for _, host := range hosts {
-		save(host+".agent.log", tail(filepath.Join(f.lab.run, "logs", host, "agent.log"), 2000), 10)
-		save(host+".power.log", tail(filepath.Join(f.lab.run, "logs", host+".power.log"), 200), 10)
-		if in, ok, err := f.main.incident(host, since); ok {
-			save(host+".incident.json", f.main.run("incident", "export", in.ID).stdout, 0)
+		save(host+".agent.log", Tail(filepath.Join(f.Lab.Run, "logs", host, "agent.log"), 2000), 10)
+		save(host+".power.log", Tail(filepath.Join(f.Lab.Run, "logs", host+".power.log"), 200), 10)
+		if in, ok, err := f.Main.Incident(host, since); ok {
+			save(host+".incident.json", f.Main.Run("incident", "export", in.ID).Stdout, 0)
 			for _, e := range in.Log {
 				fmt.Fprintf(&out, "  %s %s\n", e.At.Format("15:04:05.0"), e.Text)
 			}
@@ -276,6 +278,6 @@ func (f *fixture) keep(t testing.TB, row string, hosts []string, since time.Time
 			fmt.Fprintf(&out, "no incident of %s to be had: %v\n", host, err)
 		}
 	}
-	save("server.log", f.main.log(5000), 40)
+	save("server.log", f.Main.Log(5000), 40)
 	return out.String()
 }

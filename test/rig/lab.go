@@ -1,6 +1,6 @@
-//go:build e2e
+//go:build e2e || bench
 
-package e2e
+package rig
 
 import (
 	"bufio"
@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// lab drives test/lab: the commands below do what they say to real processes.
-type lab struct {
+// Lab drives test/lab: the commands below do what they say to real processes.
+type Lab struct {
 	dir string // test/lab
-	run string // where the running lab keeps its files
+	Run string // where the running lab keeps its files
 }
 
-// machine is one compute host of the lab.
-type machine struct {
+// Machine is one compute host of the lab.
+type Machine struct {
 	Host       string `json:"host"`
 	Management string `json:"management"`
 	Storage    string `json:"storage"`
@@ -34,8 +34,8 @@ type machine struct {
 	Real       bool   `json:"real"`
 }
 
-// truth is what really runs on a host, from the kernel.
-type truth struct {
+// Truth is what really runs on a host, from the kernel.
+type Truth struct {
 	Power     string   `json:"power"`
 	State     string   `json:"state"`
 	Boot      string   `json:"boot"`
@@ -45,8 +45,8 @@ type truth struct {
 	Cut       []string `json:"cut"`
 }
 
-// write is one write that was asked of nova-api, as the proxy before it saw it.
-type write struct {
+// Write is one write that was asked of nova-api, as the proxy before it saw it.
+type Write struct {
 	Time   float64 `json:"time"`
 	Method string  `json:"method"`
 	Path   string  `json:"path"`
@@ -55,7 +55,7 @@ type write struct {
 	Lost   bool    `json:"lost"`
 }
 
-func findLab(t testing.TB) *lab {
+func findLab(t testing.TB) *Lab {
 	t.Helper()
 	dir, err := filepath.Abs("../lab")
 	if err != nil {
@@ -65,11 +65,11 @@ func findLab(t testing.TB) *lab {
 	if run == "" {
 		run = "/tmp/ninelives-lab"
 	}
-	return &lab{dir: dir, run: run}
+	return &Lab{dir: dir, Run: run}
 }
 
-// up brings the lab up; on one that is up it is a look of a few seconds.
-func (l *lab) up(t testing.TB) {
+// Up brings the lab up; on one that is up it is a look of a few seconds.
+func (l *Lab) up(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(l.dir, "up"))
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -77,8 +77,8 @@ func (l *lab) up(t testing.TB) {
 	}
 }
 
-// try runs one lab command.
-func (l *lab) try(args ...string) (string, error) {
+// Try runs one lab command.
+func (l *Lab) Try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(l.dir, "lab"), args...)
@@ -91,51 +91,53 @@ func (l *lab) try(args ...string) (string, error) {
 	return string(out), nil
 }
 
-func (l *lab) do(t testing.TB, args ...string) string {
+// Do is Try that must succeed.
+func (l *Lab) Do(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := l.try(args...)
+	out, err := l.Try(args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-func (l *lab) machines(t testing.TB) map[string]machine {
+func (l *Lab) machines(t testing.TB) map[string]Machine {
 	t.Helper()
-	var all []machine
-	decode(t, l.do(t, "hosts", "--json"), &all)
-	out := map[string]machine{}
+	var all []Machine
+	Decode(t, l.Do(t, "hosts", "--json"), &all)
+	out := map[string]Machine{}
 	for _, m := range all {
 		out[m.Host] = m
 	}
 	return out
 }
 
-func (l *lab) truth(t testing.TB) map[string]truth {
+// Truth reads who runs what.
+func (l *Lab) Truth(t testing.TB) map[string]Truth {
 	t.Helper()
-	var out map[string]truth
-	decode(t, l.do(t, "truth"), &out)
+	var out map[string]Truth
+	Decode(t, l.Do(t, "truth"), &out)
 	return out
 }
 
-// writes lists what was asked of nova-api since a moment.
-func (l *lab) writes(t testing.TB, since time.Time) []write {
+// Writes lists what was asked of nova-api since a moment.
+func (l *Lab) Writes(t testing.TB, since time.Time) []Write {
 	t.Helper()
-	var out []write
-	s := bufio.NewScanner(strings.NewReader(l.do(t, "nova", "writes", fmt.Sprintf("%.3f", float64(since.UnixMilli())/1000))))
+	var out []Write
+	s := bufio.NewScanner(strings.NewReader(l.Do(t, "nova", "writes", fmt.Sprintf("%.3f", float64(since.UnixMilli())/1000))))
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
-		var w write
-		decode(t, s.Text(), &w)
+		var w Write
+		Decode(t, s.Text(), &w)
 		out = append(out, w)
 	}
 	return out
 }
 
-// accepted counts the evacuations of a VM that Nova accepted since a moment.
-func (l *lab) accepted(t testing.TB, vm string, since time.Time) int {
+// Accepted counts the evacuations of a VM that Nova accepted since a moment.
+func (l *Lab) Accepted(t testing.TB, vm string, since time.Time) int {
 	n := 0
-	for _, w := range l.writes(t, since) {
+	for _, w := range l.Writes(t, since) {
 		if strings.HasSuffix(w.Path, "/servers/"+vm+"/action") && strings.Contains(w.Body, `"evacuate"`) && w.Status < 300 {
 			n++
 		}
@@ -143,10 +145,10 @@ func (l *lab) accepted(t testing.TB, vm string, since time.Time) int {
 	return n
 }
 
-// bmc lists what the host's BMC was told since a moment, in its own log's words ("set off", "set on").
-func (l *lab) bmc(t testing.TB, host string, since time.Time) []string {
+// BMC lists what the host's BMC was told since a moment, in its own log's words ("set off", "set on").
+func (l *Lab) BMC(t testing.TB, host string, since time.Time) []string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(l.run, "logs", host+".power.log"))
+	text, err := os.ReadFile(filepath.Join(l.Run, "logs", host+".power.log"))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
@@ -161,22 +163,24 @@ func (l *lab) bmc(t testing.TB, host string, since time.Time) []string {
 	return out
 }
 
-func decode(t testing.TB, text string, into any) {
+// Decode reads JSON.
+func Decode(t testing.TB, text string, into any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		t.Fatalf("cannot read %.300q: %v", text, err)
 	}
 }
 
-// within waits until ok returns "", and fails with its last words otherwise.
-func within(t testing.TB, limit time.Duration, what string, ok func() string) {
+// Within waits until ok returns "", and fails with its last words otherwise.
+func Within(t testing.TB, limit time.Duration, what string, ok func() string) {
 	t.Helper()
-	if why := await(limit, ok); why != "" {
+	if why := Await(limit, ok); why != "" {
 		t.Fatalf("not within %v: %s: %s", limit, what, why)
 	}
 }
 
-func await(limit time.Duration, ok func() string) string {
+// Await waits until ok returns "" and returns its last words.
+func Await(limit time.Duration, ok func() string) string {
 	end := time.Now().Add(limit)
 	for {
 		why := ok()
