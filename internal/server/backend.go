@@ -84,6 +84,9 @@ func (b *backend) Ask(ctx context.Context, ev engine.Asked) (api.Reply, error) {
 	if err != nil {
 		return api.Reply{}, err
 	}
+	if zones := b.s.inventory.zones(); ev.Verb == engine.MaintenanceOn && ev.Zone != "" && !slices.Contains(zones, ev.Zone) {
+		return api.Reply{}, api.NotFound("the zones are: "+few(zones), "no compute host is in a zone %q", ev.Zone)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
 	ev.ID = rand.Text()

@@ -152,3 +152,17 @@ func (b *backend) Plan(ctx context.Context, hosts []string) (api.Plan, error) {
 	}
 	return out.plan, err
 }
+
+// zones are those of all compute hosts, by name.
+func (v *inventory) zones() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []string
+	for _, f := range v.hosts {
+		if !slices.Contains(out, f.Zone) {
+			out = append(out, f.Zone)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

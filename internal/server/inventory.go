@@ -32,6 +32,7 @@ type inventory struct {
 	hypervisors map[string][]cloud.Hypervisor // by host
 	updated     map[string]seenReport
 	hosts       map[string]engine.HostFacts
+	vms         map[string][]engine.VM
 	boots       map[string]string // the last boot on record of each host, when this server took over
 	trouble     string            // why the cloud can't be read now
 	since       time.Time
@@ -77,15 +78,18 @@ func (v *inventory) run(ctx context.Context) {
 func (v *inventory) empty() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return len(v.hosts) == 0 || v.caps == nil
+	return len(v.hosts) == 0 || v.caps == nil || v.vms == nil && v.s.reign.Load() != nil
 }
 
 func (v *inventory) refresh(ctx context.Context, whole bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*inventoryEvery)
 	defer cancel()
 	err := v.readServices(ctx, whole)
-	if err == nil && whole && v.s.reign.Load() != nil { // the list of all VMs is the expensive one; only a leader needs it
+	switch {
+	case err == nil && whole && v.s.reign.Load() != nil: // the list of all VMs is the expensive one; only a leader needs it
 		err = v.readServers(ctx)
+	case whole && v.s.reign.Load() == nil:
+		v.forget()
 	}
 	if ctx.Err() == nil || err != nil {
 		v.tell(err)
@@ -176,6 +180,23 @@ func (v *inventory) host(s cloud.Service, now time.Time) {
 	v.s.tell(engine.HostSeen{Host: f})
 }
 
+// forget drops a list that nobody keeps up to date: the next reign has to read its own.
+func (v *inventory) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.vms = nil
+}
+
+// recall tells a new reign the VMs as last listed, before it hears of any suspicion: an incident's own list is checked
+// against what was known before.
+func (v *inventory) recall(in *inbox) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for host, vms := range v.vms {
+		in.put(engine.InventoryRead{Host: host, VMs: vms})
+	}
+}
+
 // remember takes in the last boots on record: a host that comes back with another one has rebooted, also if this server
 // wasn't there to see it.
 func (v *inventory) remember(boots map[string]string) {
@@ -258,6 +279,7 @@ func (v *inventory) readServers(ctx context.Context) error {
 			byHost[s.Host] = append(byHost[s.Host], v.around.vmOf(s))
 		}
 	}
+	v.vms = byHost
 	v.mu.Unlock()
 	for host, vms := range byHost {
 		v.s.tell(engine.InventoryRead{Host: host, VMs: vms})

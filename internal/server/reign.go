@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -111,11 +112,16 @@ func (s *Server) newReign(ctx context.Context, epoch store.Epoch) (*reign, error
 		if !engineKey(rec.Key) {
 			continue
 		}
-		var any struct{}
-		if _, err := store.Decode(rec, format, &any); err != nil {
+		var fields map[string]json.RawMessage
+		if _, err := store.Decode(rec, format, &fields); err != nil {
 			return nil, err
 		}
-		if err := r.engine.Load(rec.Key, rec.Value); err != nil {
+		delete(fields, "v") // the store's stamp; the engine's own records have none
+		body, err := json.Marshal(fields)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.engine.Load(rec.Key, body); err != nil {
 			return nil, err
 		}
 	}
@@ -135,6 +141,7 @@ func engineKey(key string) bool {
 func (r *reign) run() {
 	defer r.finish()
 	r.log.Info("this server leads")
+	r.s.inventory.recall(r.in)
 	r.s.ears.takeover(r.in)
 	r.s.introduce(r)
 	r.acts.Go(func() { r.s.agents.record(r) })
