@@ -45,7 +45,7 @@ func Main(version string) int {
 func Run(ctx context.Context, env Env) int {
 	a := &app{env: env}
 	root := a.root()
-	root.SetArgs(env.Args)
+	root.SetArgs(append([]string{}, env.Args...)) // nil would mean os.Args
 	cmd, err := root.ExecuteContextC(ctx)
 	return a.report(cmd, err)
 }

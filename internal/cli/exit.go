@@ -73,7 +73,11 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 
 // complain writes an error: "ninelives: " before its first line only.
 func (a *app) complain(text string) {
-	fmt.Fprintln(a.env.Stderr, a.errPaint(red, "ninelives:")+" "+strings.TrimRight(text, "\n"))
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	for i := range lines {
+		lines[i] = words(lines[i]) // it may quote a VM's name
+	}
+	fmt.Fprintln(a.env.Stderr, a.errPaint(red, "ninelives:")+" "+strings.Join(lines, "\n"))
 }
 
 func (a *app) unreachableAdvice(err error) string {

@@ -115,7 +115,7 @@ func (p *page) steps(list []api.Device) {
 			}
 			rows = append(rows, []string{s.Name, grade + colon(s.Words)})
 		}
-		rows = append(rows, []string{"power", dash(d.Power)}, []string{"identity", dash(d.Identity)})
+		rows = append(rows, []string{"it reads", dash(d.Power)}, []string{"identity", dash(d.Identity)})
 		if d.Via != "" {
 			rows = append(rows, []string{"through", d.Via})
 		}

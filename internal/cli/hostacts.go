@@ -88,7 +88,9 @@ type the host's name; --yes leaves that out.`,
 				return err
 			}
 			return a.dangerous(cmd, yes, args[0], "Fencing %s cuts its power at once: every VM on it dies now.%s",
-				func(ctx context.Context, c *client.Client) (api.Reply, error) { return c.FenceHost(ctx, args[0], reason) })
+				func(ctx context.Context, c *client.Client) (api.Reply, error) {
+					return c.FenceHost(ctx, args[0], reason)
+				})
 		},
 	}
 	reasonFlag(cmd, &reason, "why (needed)")
@@ -116,7 +118,9 @@ power cables; "it doesn't answer" is not enough. A host that still pulses is ref
 			}
 			return a.dangerous(cmd, yes, args[0],
 				"Your word counts as proof that %s is off. If it still runs a VM, that VM will run twice and its disk will be destroyed.%s",
-				func(ctx context.Context, c *client.Client) (api.Reply, error) { return c.ConfirmDown(ctx, args[0], reason) })
+				func(ctx context.Context, c *client.Client) (api.Reply, error) {
+					return c.ConfirmDown(ctx, args[0], reason)
+				})
 		},
 	}
 	reasonFlag(cmd, &reason, "how you know it (needed)")

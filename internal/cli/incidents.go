@@ -97,7 +97,9 @@ reason, and the story line by line.`,
 		Args:              one("incident"),
 		ValidArgsFunction: a.complete(false, listIncidents("all")),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := ask(a, cmd, func(ctx context.Context, c *client.Client) (api.IncidentDetail, error) { return c.Incident(ctx, args[0]) })
+			i, err := ask(a, cmd, func(ctx context.Context, c *client.Client) (api.IncidentDetail, error) {
+				return c.Incident(ctx, args[0])
+			})
 			if err != nil {
 				return err
 			}
@@ -292,7 +294,9 @@ Without --out the file is incident-ID.json here; --out - is standard output. A f
 		Args:              one("incident"),
 		ValidArgsFunction: a.complete(false, listIncidents("all")),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := ask(a, cmd, func(ctx context.Context, c *client.Client) (api.IncidentDetail, error) { return c.Incident(ctx, args[0]) })
+			i, err := ask(a, cmd, func(ctx context.Context, c *client.Client) (api.IncidentDetail, error) {
+				return c.Incident(ctx, args[0])
+			})
 			if err != nil {
 				return err
 			}

@@ -27,8 +27,8 @@ func (a *app) waiting(what string) func() {
 				fmt.Fprint(a.env.Stderr, wipe)
 				return
 			case <-timer.C:
-				wipe = "\r\x1b[K"
 				fmt.Fprintf(a.env.Stderr, "%swaiting for %s, %s", wipe, what, span(time.Since(began)))
+				wipe = "\r\x1b[K"
 				timer.Reset(time.Second)
 			}
 		}

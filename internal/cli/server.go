@@ -143,7 +143,7 @@ func (a *app) runServer(ctx context.Context, cfg server.Config, log *slog.Logger
 	if err := s.Start(); err != nil {
 		return errors.Join(err, stopped(s.Stop))
 	}
-	log.Info("the server runs", "name", cfg.Name, "version", a.env.Version, "api", cfg.Listen.API, "agents", s.AgentsAddr().String(), "credentials", cloud.Source())
+	log.Info("the server runs", "name", cfg.Name, "version", a.env.Version, "api", fmt.Sprint(s.APIAddr()), "agents", s.AgentsAddr().String(), "credentials", cloud.Source())
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")

@@ -113,4 +113,3 @@ func giveTo(whose os.FileInfo, paths ...string) error {
 	}
 	return nil
 }
-

@@ -26,7 +26,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: `Shows how things stand on one screen: how many hosts are up, whether Ninelives is armed, who leads, every open
 incident with what is going on now, what holds it, what waits for you, and whether every host could be fenced now.
 
-With --exit-code it ends with 3 if anything is held or waits for you, is disarmed, or has no quorum; for monitoring.`,
+With --exit-code it ends with 3 if anything is held or waits for you, if Ninelives is disarmed or has no quorum, or if the
+cloud doesn't answer; for monitoring.`,
 		Example: `  ninelives status
   ninelives status --watch
   ninelives status --exit-code >/dev/null || echo "look at Ninelives"

@@ -85,7 +85,9 @@ it can be put into a file or a variable.`,
 			if life <= 0 {
 				return usage(cmd, "--life is %s; it must be more than nothing, for example 24h", life)
 			}
-			t, err := ask(a, cmd, func(ctx context.Context, c *client.Client) (api.Token, error) { return c.CreateToken(ctx, args[0], life) })
+			t, err := ask(a, cmd, func(ctx context.Context, c *client.Client) (api.Token, error) {
+				return c.CreateToken(ctx, args[0], life)
+			})
 			if err != nil {
 				return err
 			}
