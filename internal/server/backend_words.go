@@ -98,7 +98,10 @@ func because(guests []engine.Recovery, s engine.State) string {
 	}
 	slices.SortFunc(reasons, func(a, b string) int { return cmp.Or(count[b]-count[a], strings.Compare(a, b)) })
 	text := ": " + reasons[0]
-	if n := len(reasons) - 1; n > 0 {
+	switch n := len(reasons) - 1; {
+	case n == 1:
+		text += " (and one other reason)"
+	case n > 1:
 		text += fmt.Sprintf(" (and %d other reasons)", n)
 	}
 	return text

@@ -1,0 +1,200 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/internal/cloud"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/policy"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// healthy is a cloud of twelve hosts with nothing to complain about.
+func healthy() *patient {
+	p := &patient{
+		at: noon, started: noon.Add(-time.Hour), policy: policy.Default(), switches: engine.Switches{Armed: true}, agents: map[string]AgentRecord{},
+		caps: cloud.Capabilities{
+			Min: 1, Max: 96, UserID: "u1", User: "ninelives", Project: "service", Roles: []string{"admin"},
+			Endpoints: map[string]string{"identity": "i", "compute": "c", "placement": "p", "image": "g"},
+		},
+		diskFree: 50 << 30, diskSize: 100 << 30, dbInUse: 1 << 20, dbQuota: 2 << 30, dataDir: "/var/lib/ninelives",
+		certificates: []certificate{{what: "the API's certificate", file: "api.crt", until: noon.Add(200 * 24 * time.Hour)}},
+		times:        []api.SafetyTime{{Name: "pulse", Seconds: 1}},
+	}
+	for i := range 12 {
+		name := fmt.Sprintf("compute-%02d", i)
+		p.hosts = append(p.hosts, engine.HostView{HostFacts: engine.HostFacts{Name: name, Zone: "az1"}, Verdict: engine.Up})
+		p.agents[name] = AgentRecord{Host: name}
+		for level := range 2 {
+			p.devices = append(p.devices, DeviceState{Host: name, Level: level + 1, Device: fmt.Sprint("d", level), Driver: "ipmi", Working: true, Bound: true})
+		}
+	}
+	return p
+}
+
+func TestDoctorFindsNothingWhereNothingIs(t *testing.T) {
+	for _, f := range diagnose(healthy()) {
+		if f.Severity != api.Tell {
+			t.Errorf("a healthy cloud: %+v", f)
+		}
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		change   func(*patient)
+		code     string
+		severity string
+		says     []string
+		forbids  bool
+	}{
+		{"Keystone is away", func(p *patient) { p.cloudErr = fmt.Errorf("dial: %w", cloud.ErrUnavailable) }, "cloud-unreachable", api.Refuse, []string{"dial"}, false},
+		{"wrong password", func(p *patient) { p.cloudErr = fmt.Errorf("401: %w", cloud.ErrUnauthorized) }, "cloud-login", api.Refuse, []string{"password"}, false},
+		{"an old Nova", func(p *patient) { p.caps.Max = 72 }, "nova-old", api.Refuse, []string{"2.72", "2.79"}, false},
+		{"no Placement", func(p *patient) { p.caps.Endpoints["placement"] = "" }, "endpoint-missing", api.Warn, []string{"placement"}, false},
+		{"no Nova", func(p *patient) { p.caps.Endpoints["compute"] = "" }, "endpoint-missing", api.Refuse, []string{"compute"}, false},
+		{"aggregates unreadable", func(p *patient) { p.sideErr = errors.New("aggregates: 500") }, "cloud-partly", api.Warn, []string{"500"}, false},
+		{"no admin", func(p *patient) { p.caps.Roles = []string{"member", "reader"} }, "role", api.Refuse, []string{"member, reader", "role add"}, false},
+		{"Masakari in the catalogue", func(p *patient) { p.caps.Endpoints["instance-ha"] = "http://m" }, "masakari", api.Refuse, []string{"http://m"}, true},
+		{"Masakari's reason", func(p *patient) { p.hosts[3].Service.DisabledReason = "Masakari detected host failed." }, "masakari-disabled", api.Refuse, []string{"compute-03"}, true},
+		{"instanceha's reason", func(p *patient) { p.hosts[4].Service.DisabledReason = "instanceha evacuation: 2026-02-28T01:00:00" }, "instanceha-disabled", api.Refuse, []string{"compute-04"}, true},
+		{"somebody evacuates", func(p *patient) {
+			p.evacuations = []cloud.Migration{{UserID: "u2"}, {UserID: "u1"}, {UserID: "u2"}, {}}
+		}, "others-evacuate", api.Refuse, []string{"u2", "2 VMs"}, true},
+		{"marked VMs", func(p *patient) {
+			p.vms = []engine.InventoryVM{{VM: engine.VM{Facts: policy.VM{Metadata: map[string]string{"HA_Enabled": "True"}}}}}
+		}, "others-conventions", api.Warn, []string{"1 VMs"}, false},
+		{"marked aggregates", func(p *patient) {
+			p.aggregates = []cloud.Aggregate{{Name: "gold", Metadata: map[string]string{"evacuable": "true", "instanceha:max_failures": "2"}}}
+		}, "others-conventions", api.Warn, []string{"gold (evacuable)"}, false},
+		{"no hosts", func(p *patient) { p.hosts = nil }, "no-hosts", api.Refuse, []string{"region"}, false},
+		{"unprotected hosts are one line", func(p *patient) {
+			for i := range 3 {
+				p.hosts[i].Unprotected = "it has no agent (ninelives token create " + p.hosts[i].Name + ")"
+			}
+		}, "unprotected", api.Warn, []string{"3 hosts (compute-00, compute-01, compute-02)", "token create HOST"}, false},
+		{"guests resume", func(p *patient) { p.agents["compute-05"] = AgentRecord{Nova: NovaFacts{Resume: true}} }, "resume-guests", api.Refuse, []string{"compute-05", "resume_guests_state_on_host_boot"}, true},
+		{"libvirt-guests", func(p *patient) { p.agents["compute-05"] = AgentRecord{Nova: NovaFacts{GuestsBoot: true}} }, "libvirt-guests", api.Refuse, []string{"ON_BOOT"}, true},
+		{"autostart", func(p *patient) {
+			p.agents["compute-05"] = AgentRecord{Nova: NovaFacts{Autostart: []string{"instance-0007"}}}
+		}, "autostart", api.Refuse, []string{"instance-0007"}, true},
+		{"no device", func(p *patient) {
+			p.devices = slices.DeleteFunc(p.devices, func(s DeviceState) bool { return s.Host == "compute-06" })
+		}, "no-device", api.Refuse, []string{"compute-06", "confirm-down"}, false},
+		{"a device fails", func(p *patient) { p.devices[2].Working, p.devices[2].Trouble = false, "login: refused" }, "device", api.Refuse, []string{"compute-01", "login: refused"}, false},
+		{"a BMC alone", func(p *patient) { p.devices = p.devices[:1] }, "bmc-alone", api.Tell, []string{"compute-00", "PDU"}, false},
+		{"an emulated TPM", func(p *patient) {
+			p.vms = []engine.InventoryVM{{VM: engine.VM{Immovable: "it has an emulated TPM"}}, {VM: engine.VM{Immovable: "it has an emulated TPM"}}}
+		}, "immovable", api.Warn, []string{"2 VMs", "emulated TPM"}, false},
+		{"a rule in doubt", func(p *patient) {
+			p.vms = []engine.InventoryVM{{Action: string(policy.Hold), Rule: "can't tell whether rule gold matches: image properties unknown"}}
+		}, "rule-unknown", api.Warn, []string{"gold"}, false},
+		{"a policy with advice", func(p *patient) {
+			var err error
+			p.policy, err = policy.Parse("p.yaml", []byte("rules:\n  - {name: all, on_host_failure: resurrect}\n  - {name: never, match: {name: x}, on_host_failure: leave}\n"))
+			if err != nil || len(p.policy.Advice()) == 0 {
+				panic(fmt.Sprint("no advice: ", err))
+			}
+		}, "policy", api.Warn, []string{"p.yaml:"}, false},
+		{"two zones of one host", func(p *patient) { p.hosts[0].Zone = "edge" }, "storm", api.Tell, []string{"12 protected", "edge"}, false},
+		{"one host", func(p *patient) { p.hosts = p.hosts[:1] }, "one-host", api.Warn, nil, false},
+		{"disk nearly full", func(p *patient) { p.diskFree = 900 << 20 }, "disk", api.Warn, []string{"900 of"}, false},
+		{"disk full", func(p *patient) { p.diskFree = 10 << 20 }, "disk", api.Refuse, []string{"10 of"}, false},
+		{"disk unknown", func(p *patient) { p.diskErr = errors.New("EIO") }, "disk", api.Warn, []string{"EIO"}, false},
+		{"database nearly full", func(p *patient) { p.dbInUse = p.dbQuota * 9 / 10 }, "database", api.Warn, nil, false},
+		{"database alarm", func(p *patient) { p.alarms = []string{"NOSPACE: …"} }, "database-alarm", api.Refuse, []string{"NOSPACE"}, false},
+		{"certificate ends soon", func(p *patient) { p.certificates[0].until = noon.Add(10 * 24 * time.Hour) }, "certificate", api.Warn, []string{"10 days"}, false},
+		{"certificate expired", func(p *patient) { p.certificates[0].until = noon.Add(-time.Hour) }, "certificate", api.Refuse, []string{"Expired"}, false},
+		{"certificate unreadable", func(p *patient) { p.certificates[0] = certificate{what: "x", err: errors.New("EACCES")} }, "certificate", api.Warn, []string{"EACCES"}, false},
+		{"the clock jumped back", func(p *patient) { p.jumped = -5 * time.Second }, "clock", api.Warn, []string{"-5s"}, false},
+		{"disarmed", func(p *patient) { p.switches = engine.Switches{By: "admin", Reason: "network works"} }, "disarmed", api.Warn, []string{"network works"}, false},
+		{"shadow", func(p *patient) { p.switches.Shadow = true }, "shadow", api.Warn, nil, false},
+		{"contradiction", func(p *patient) { p.hosts[7].Verdict = engine.Contradiction }, "contradiction", api.Refuse, []string{"compute-07"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := healthy()
+			c.change(p)
+			all := diagnose(p)
+			i := slices.IndexFunc(all, func(f api.Finding) bool { return f.Code == c.code })
+			if i < 0 {
+				t.Fatalf("no finding %q among %+v", c.code, all)
+			}
+			f := all[i]
+			text := f.Title + " " + f.What + " " + f.Do
+			for _, s := range c.says {
+				if !strings.Contains(text, s) {
+					t.Errorf("%q isn't in %q", s, text)
+				}
+			}
+			if f.Severity != c.severity || f.Forbids != c.forbids {
+				t.Errorf("severity %s forbids %v, want %s %v", f.Severity, f.Forbids, c.severity, c.forbids)
+			}
+			if f.Severity != api.Tell && f.Do == "" {
+				t.Errorf("it doesn't say what to do: %+v", f)
+			}
+			for j := range all[:i] {
+				if all[j].Severity == api.Tell && f.Severity != api.Tell {
+					t.Errorf("%s stands before %s", all[j].Code, f.Code)
+				}
+			}
+		})
+	}
+}
+
+// The screen's words, on incidents that stand still for every reason there is.
+func TestStatusInWords(t *testing.T) {
+	guests := []engine.Recovery{
+		{State: engine.Held, Reason: "no host sees its disk"}, {State: engine.Held, Reason: "no host sees its disk"},
+		{State: engine.Held, Reason: "SUSPENDED"}, {State: engine.Recovered}, {State: engine.Resurrecting},
+	}
+	in := api.IncidentDetail{Guests: guests, Incident: api.Incident{
+		Incident: engine.Incident{ID: "7f3a00", Host: "compute-07", Verdict: engine.Off, Phase: engine.PhaseResurrecting},
+		VMs:      5, Counts: map[engine.State]int{engine.Held: 3, engine.Recovered: 1, engine.Resurrecting: 1},
+	}}
+	s := summary(in)
+	if want := "1 of 5 back, 3 held: no host sees its disk (and one other reason)"; s.Text != want {
+		t.Errorf("got %q, want %q", s.Text, want)
+	}
+	if want := "resurrecting, 1 in flight"; s.Now != want {
+		t.Errorf("got %q, want %q", s.Now, want)
+	}
+	in.Interlocks = []engine.Interlock{{Code: engine.LockRevoked, Reason: "the proof was contradicted"}, {Code: engine.LockNova, Reason: "Nova is away"}}
+	n := standing{switches: engine.Switches{Armed: true}, incidents: []api.IncidentDetail{in}}
+	got := strings.Join(waiting(n), "\n")
+	if !strings.Contains(got, "the proof was contradicted") || strings.Contains(got, "Nova is away") || !strings.Contains(got, "3 VMs held") {
+		t.Errorf("waiting for you:\n%s", got)
+	}
+	if w := waiting(standing{switches: engine.Switches{Armed: true}}); len(w) != 0 {
+		t.Errorf("nothing waits, got %q", w)
+	}
+	for text, want := range map[string]string{
+		"it has no agent (ninelives token create c1)": "it has no agent (ninelives token create HOST)",
+		"c1, c10 and xc1: c1":                         "HOST, c10 and xc1: HOST",
+		"":                                            "",
+	} {
+		if got := unnamed(text, "c1"); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestFencingStatusCountsWholeLevels(t *testing.T) {
+	host := func(name string) engine.HostView { return engine.HostView{HostFacts: engine.HostFacts{Name: name}} }
+	unprotected := host("d")
+	unprotected.Unprotected = "no agent"
+	got := fencingStatus([]engine.HostView{host("a"), host("b"), host("c"), unprotected}, []DeviceState{
+		{Host: "a", Level: 1, Device: "bmc", Trouble: "login: refused"}, {Host: "a", Level: 2, Device: "pdu", Working: true},
+		{Host: "b", Level: 1, Device: "psu1", Working: true}, {Host: "b", Level: 1, Device: "psu2", Trouble: "away"},
+	})
+	if got.Hosts != 3 || got.Could != 1 || len(got.Troubles) != 3 {
+		t.Errorf("%+v; want 3 hosts, 1 (a, by its second level) fenceable, 3 troubles (a's bmc, b's psu2, c's lack)", got)
+	}
+}
