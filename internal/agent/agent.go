@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,12 +78,12 @@ type Agent struct {
 	greet  chan string // servers that were just reached
 	kick   chan struct{}
 
+	facts  atomic.Pointer[Facts] // as last read
 	list   lister
 	stores shelf
 	alerts alerts
 
 	mu      sync.Mutex
-	facts   Facts // as last read
 	state   phase
 	stopped chan struct{} // closed when Stop or Kill has ended everything
 	release func() error  // of the data directory

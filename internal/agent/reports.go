@@ -89,10 +89,11 @@ func (a *Agent) watchGuests() {
 }
 
 func (a *Agent) gateState() *agentv1.GateState {
-	a.mu.Lock()
-	f := a.facts
-	a.mu.Unlock()
-	return a.gate.current().wire(f)
+	f := a.facts.Load()
+	if f == nil {
+		f = &Facts{}
+	}
+	return a.gate.current().wire(*f)
 }
 
 func gateMessage(s *agentv1.GateState) *agentv1.FromAgent {
@@ -104,9 +105,7 @@ func (a *Agent) readFacts() Facts {
 	ctx, cancel := context.WithTimeout(a.ctx, 3*time.Second)
 	defer cancel()
 	f := a.machine.Facts(ctx)
-	a.mu.Lock()
-	a.facts = f
-	a.mu.Unlock()
+	a.facts.Store(&f)
 	return f
 }
 
