@@ -291,6 +291,34 @@ func TestTheDescriptionIsCommitted(t *testing.T) {
 	}
 }
 
+// Every operation describes the problems it answers, and nothing but problems with what to do.
+func TestTheDescriptionKnowsProblems(t *testing.T) {
+	_, base := serve(t, &fake{})
+	text, _ := io.ReadAll(request(t, "GET", base+"/openapi.json", "").Body)
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Responses map[string]any
+			Security  []any
+		}
+		Components struct{ Schemas map[string]any }
+		Security   []map[string]any
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for path, operations := range doc.Paths {
+		for method, op := range operations {
+			is, _ := json.Marshal(op.Responses["default"])
+			if !strings.Contains(string(is), "schemas/Problem") || op.Responses["200"] == nil {
+				t.Errorf("%s %s: responses %v", method, path, op.Responses)
+			}
+		}
+	}
+	if len(doc.Security) != 1 || doc.Components.Schemas["PolicyVM"] == nil || doc.Components.Schemas["VM"] == nil {
+		t.Errorf("security %v, or the two kinds of VM are not told apart", doc.Security)
+	}
+}
+
 func TestStopEndsStreamsAtOnce(t *testing.T) {
 	s, base := serve(t, &fake{live: make(chan Event)})
 	resp := request(t, "GET", base+"/v1/events", "")

@@ -33,7 +33,7 @@ func (r router) telling() {
 	huma.Register(r.api, huma.Operation{
 		OperationID: "get-events", Method: http.MethodGet, Path: "/v1/events", Summary: "The story as it unfolds, as server-sent events",
 		Description: "Each event's data is an Event. An event named `reset` says that messages were missed.", Tags: []string{"events"}, RejectUnknownQueryParameters: true,
-		Responses: map[string]*huma.Response{"200": {Description: "A stream that doesn't end", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: schema}}}},
+		Responses: map[string]*huma.Response{"default": r.problems(), "200": {Description: "A stream that doesn't end", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: schema}}}},
 	}, func(_ context.Context, in *following) (*huma.StreamResponse, error) {
 		after := in.After
 		if in.Last != "" {

@@ -116,6 +116,7 @@ func register[I, T any](r router, method, path, summary string, limit int64, f f
 	huma.Register(r.api, huma.Operation{
 		OperationID: operationID(method, path), Method: method, Path: path, Summary: summary, MaxBodyBytes: limit,
 		BodyReadTimeout: readTimeout, RejectUnknownQueryParameters: true, Tags: []string{strings.Split(path, "/")[2]},
+		Responses: map[string]*huma.Response{"default": r.problems()},
 	}, func(ctx context.Context, in *I) (*answer[T], error) {
 		out, err := f(ctx, in)
 		if err != nil {
@@ -123,6 +124,15 @@ func register[I, T any](r router, method, path, summary string, limit int64, f f
 		}
 		return &answer[T]{out}, nil
 	})
+}
+
+// problems describes what every operation answers when it doesn't do what was asked.
+func (r router) problems() *huma.Response {
+	schema := r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	return &huma.Response{
+		Description: "A problem, with what to do next. 401: no admin token; 404: no such thing; 409: not as things stand; 422: not as it was sent; 503: this server doesn't lead, or has no quorum",
+		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schema}},
+	}
 }
 
 func operationID(method, path string) string {
