@@ -54,6 +54,7 @@ type Action struct {
 	Since    time.Time // track, inspect: Nova's clock at the list
 	Gate     *Gate
 	Why      string
+	Begun    time.Time
 	Deadline time.Time // no answer by then counts as unanswered
 }
 

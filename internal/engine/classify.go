@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,25 +13,47 @@ import (
 func (e *Engine) plan(in *Incident, ev Listed) {
 	in.Listed, in.Before = ev.Date, evacuationsOf(in.Host, ev.Migrations)
 	for _, vm := range ev.VMs {
-		if owner := e.owner(vm.ID); owner != nil && owner.Incident != in.ID {
-			if e.takeOver(in, owner, vm) {
-				continue
-			}
+		if owner := e.owner(vm.ID); owner != nil && owner.Incident != in.ID && e.takeOver(in, owner, vm) {
+			continue
 		}
-		r := &Recovery{Incident: in.ID, VM: vm}
-		e.vms[in.ID][vm.ID] = r
+		r := e.vms[in.ID][vm.ID] // of an earlier life of the host, in an incident that began anew
+		if r == nil {
+			r = &Recovery{Incident: in.ID}
+		}
+		if r.Open() != nil {
+			continue
+		}
+		r.VM, r.To, r.Done, r.Tries, r.NotBefore, r.Was = vm, "", zeroTime, 0, zeroTime, ""
+		e.add(r)
 		e.classify(in, r, ev.Migrations)
 	}
-	for _, m := range ev.Migrations {
-		if m.Type == "evacuation" && m.Source == in.Host && !m.final() {
-			e.foreign(in, m) // this incident has sent nothing yet
-		}
-	}
+	e.watchForOthers(in, ev.Migrations)
 	e.account(in, ev)
 	e.arrivals(in, ev)
 	e.arrange(in)
 	in.Planned = true
+	e.mark(in, "tracked", e.now)
 	e.tell(in, e.planInWords(in))
+}
+
+// watchForOthers: an evacuation from the host that is under way when the plan is made, and that no incident has sent.
+func (e *Engine) watchForOthers(in *Incident, migrations []Migration) {
+	for _, m := range migrations {
+		if m.Type == "evacuation" && m.Source == in.Host && !m.final() && !e.sentBefore(m) {
+			e.foreign(in, m)
+		}
+	}
+}
+
+// sentBefore reports whether a migration record is one of ours, of whatever incident: one whose destination died stays
+// "accepted" for ever.
+func (e *Engine) sentBefore(m Migration) bool {
+	for _, vms := range e.vms {
+		if r := vms[m.VM]; r != nil && slices.ContainsFunc(r.Attempts, func(a Attempt) bool { return a.Migration == m.UUID }) {
+			return true
+		}
+	}
+	return false
 }
 
 func evacuationsOf(host string, migrations []Migration) []string {
@@ -45,8 +68,8 @@ func evacuationsOf(host string, migrations []Migration) []string {
 
 // owner returns the open recovery of a VM, if any incident has one.
 func (e *Engine) owner(vm string) *Recovery {
-	for _, in := range e.open() {
-		if r := e.vms[in.ID][vm]; r != nil && (r.State != Skipped && r.State != Recovered) {
+	for _, in := range e.open {
+		if r := e.vms[in.ID][vm]; r != nil && (r.Open() != nil || r.State != Skipped && r.State != Recovered) {
 			return r
 		}
 	}
@@ -57,60 +80,91 @@ func (e *Engine) owner(vm string) *Recovery {
 // reports whether the VM stays with the other incident instead.
 func (e *Engine) takeOver(in *Incident, other *Recovery, vm VM) (stays bool) {
 	if open := other.Open(); open != nil {
-		if open.To != "" && open.To != in.Host {
+		if dest := either(open.To, open.Target); dest != "" && dest != in.Host {
 			return true
 		}
-		open.Ended, open.Why = e.now, "its destination "+in.Host+" has a proof"
+		e.endAtProof(in, other, open)
 	}
 	e.setState(other, Skipped, "taken over by incident "+in.ID+": its destination "+in.Host+" died")
+	other.Restart = false
 	return false
 }
 
-// classify says what is to become of a VM: DESIGN §7's table, first match.
+// fate is what is to become of a VM, with the reason, and what must be known on the way.
+type fate struct {
+	state         State
+	reason        string
+	decision      policy.Decision
+	elsewhere     string
+	reset, paused bool
+	stopped, runs bool // runs: to be restarted in place, should its host come back first
+}
+
+// classify decides a VM's fate and puts it into force.
 func (e *Engine) classify(in *Incident, r *Recovery, migrations []Migration) {
-	vm := r.VM
-	d := e.policy.Decide(vm.Facts)
-	r.Rule, r.Priority, r.Rebuild = d.Reason, d.Priority, d.Rebuild
-	r.Restart = vm.Status == "ACTIVE" || vm.Status == "PAUSED" || vm.Status == "RESCUE"
-	set := func(s State, format string, args ...any) { e.setState(r, s, fmt.Sprintf(format, args...)) }
-	if why := e.entangled(in, vm, migrations); why != "" {
-		set(Held, "%s", why)
-		return
+	if r.Was == "" {
+		r.Was = r.VM.Status
+	}
+	e.settle(r, e.fate(in, r, migrations))
+}
+
+func (e *Engine) settle(r *Recovery, f fate) {
+	r.Rule, r.Priority, r.Rebuild = f.decision.Reason, f.decision.Priority, f.decision.Rebuild
+	r.Elsewhere, r.Reset, r.Pause, r.Stopped, r.Restart = f.elsewhere, f.reset, f.paused, f.stopped, f.runs
+	e.setState(r, f.state, f.reason)
+}
+
+// fate is DESIGN §7's table, first match. A VM that may run elsewhere comes before all of it: not even its returned host
+// may start it.
+func (e *Engine) fate(in *Incident, r *Recovery, migrations []Migration) fate {
+	vm, d := r.VM, e.policy.Decide(r.VM.Facts)
+	was := either(r.Was, vm.Status) // our own reset turns every state into ERROR
+	f := fate{decision: d, runs: active[was] || was == "PAUSED" || was == "RESCUE"}
+	set := func(s State, format string, args ...any) fate {
+		f.state, f.reason = s, fmt.Sprintf(format, args...)
+		return f
+	}
+	if other, why := e.entangled(in, vm, migrations); other != "" {
+		f.elsewhere = other
+		return set(Held, "%s", why)
 	}
 	switch {
 	case d.Action == policy.Hold || d.Action == "":
-		set(Held, "%s", d.Reason)
+		return set(Held, "%s", d.Reason)
 	case d.Action != policy.Resurrect:
-		set(Skipped, "left alone: %s", d.Reason)
+		return set(Skipped, "left alone: %s", d.Reason)
 	case vm.Task == "deleting" || vm.Status == "DELETED" || vm.Status == "SOFT_DELETED" || vm.Status == "SHELVED_OFFLOADED":
-		r.Restart = false
-		set(Skipped, "gone: %s", strings.ToLower(either(vm.Status, vm.Task)))
+		f.runs = false
+		return set(Skipped, "gone: %s", strings.ToLower(either(vm.Task, vm.Status)))
 	case vm.Status == "ERROR" && !vm.Launched:
-		set(Skipped, "never ran")
+		return set(Skipped, "never ran")
 	case slices.Contains(heldStatuses, vm.Status) || vm.Task == "migrating":
-		set(Held, "%s: %s", vm.Status, heldWhy(vm))
+		return set(Held, "%s: %s", vm.Status, heldWhy(vm))
 	case vm.Immovable != "":
-		set(Skipped, "Nova can't evacuate it: %s", vm.Immovable)
+		return set(Skipped, "Nova can't evacuate it: %s", vm.Immovable)
 	case vm.Status == "SHUTOFF" && (d.Stopped == policy.StoppedLeave || d.Stopped != policy.StoppedResurrect && !e.cfg.StaysStopped):
-		set(Skipped, "stopped, stays with its host")
+		return set(Skipped, "stopped, stays with its host")
 	case vm.Status == "SHUTOFF":
-		r.Stopped = true
-		set(Queued, "")
-	case vm.Status == "PAUSED":
-		r.Reset, r.Pause = true, true
-		set(Queued, "paused: comes back and is paused again; what was in its memory is gone")
+		f.stopped, f.runs = true, false
+		return set(Queued, "")
+	case was == "PAUSED":
+		f.reset, f.paused = vm.Status == "PAUSED", true
+		return set(Queued, "paused: comes back and is paused again; what was in its memory is gone")
 	case vm.Status == "RESCUE":
-		r.Reset = true
-		set(Queued, "rescued: comes back unrescued")
-	case vm.Status == "ACTIVE" || vm.Status == "ERROR":
-		set(Queued, "")
+		f.reset = true
+		return set(Queued, "rescued: comes back unrescued")
+	case active[vm.Status] || vm.Status == "ERROR":
+		return set(Queued, "")
 	default:
-		r.Reset = true
-		set(Held, "%s: Nova's state is none that this version knows how to bring back; set it (openstack server set --state active %s), then: ninelives incident retry %s", vm.Status, vm.ID, in.ID)
+		return set(Held, "%s: Nova's state is none that this version knows how to bring back; set it (openstack server set --state active %s), then: ninelives incident retry %s", vm.Status, vm.ID, in.ID)
 	}
 }
 
-var heldStatuses = []string{"SUSPENDED", "SHELVED", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE", "BUILD", "REBUILD", "MIGRATING", "HARD_REBOOT", "PASSWORD"}
+// active are the statuses of Nova's vm_state active, which is what evacuate asks for; the others say what a user was
+// doing when the host died.
+var active = map[string]bool{"ACTIVE": true, "REBOOT": true, "HARD_REBOOT": true, "PASSWORD": true}
+
+var heldStatuses = []string{"SUSPENDED", "SHELVED", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE", "BUILD", "REBUILD", "MIGRATING"}
 
 func heldWhy(vm VM) string {
 	switch vm.Status {
@@ -143,7 +197,8 @@ func (e *Engine) account(in *Incident, ev Listed) {
 	for _, c := range ev.Allocated {
 		known[c] = "Placement's allocations"
 	}
-	for id, by := range known {
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		by := known[id]
 		if e.vms[in.ID][id] != nil {
 			continue
 		}
@@ -155,7 +210,7 @@ func (e *Engine) account(in *Incident, ev Listed) {
 			vm = h.vms[i]
 		}
 		r := &Recovery{Incident: in.ID, VM: vm}
-		e.vms[in.ID][id] = r
+		e.add(r)
 		e.setState(r, Unaccounted, "known by "+by+", missing from Nova's list of "+in.Host)
 	}
 }
@@ -177,7 +232,7 @@ func (e *Engine) planInWords(in *Incident) string {
 
 // arrange numbers the queue: priority, then size (the largest are hardest to place), then name.
 func (e *Engine) arrange(in *Incident) {
-	rs := e.recoveries(in)
+	rs := slices.Clone(e.recoveries(in))
 	slices.SortStableFunc(rs, func(a, b *Recovery) int {
 		switch {
 		case a.Priority != b.Priority:
@@ -196,6 +251,7 @@ func (e *Engine) arrange(in *Incident) {
 			e.touchVM(r)
 		}
 	}
+	e.queues[in.ID] = rs
 }
 
 func either(a, b string) string {

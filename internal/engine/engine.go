@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -62,29 +63,40 @@ type Engine struct {
 	switches  Switches
 	zones     map[string]Maintenance
 	hosts     map[string]*host
-	incidents map[string]*Incident
+	incidents map[string]*Incident            // all that are kept, closed ones too
+	open      []*Incident                     // those that aren't closed, oldest first: a step's order is always the same
+	openOn    map[string]*Incident            // the same, by host
 	vms       map[string]map[string]*Recovery // incident → VM → recovery
+	queues    map[string][]*Recovery          // incident → its VMs in the order of the queue; made when it is asked for
+	gated     map[string]bool                 // hosts whose agents wait for a gate order
 	quorum    QuorumChanged
 	fences    []time.Time // of the last minute, for the rate
 	storm     time.Time   // when the storm interlock last held
+	swept     time.Time   // when old incidents were last dropped
 
 	now      time.Time
 	out      Effects
 	serial   int
-	inflight map[string]*Action // what is under way, by key
-	byID     map[string]string  // action → key
-	dirty    map[string]bool    // keys of records to write
-	paused   time.Time          // Nova didn't take a request: nothing new until a read succeeds
-	polled   map[string]time.Time
+	inflight map[string]*Action              // what is under way, by key
+	byID     map[string]string               // action → key
+	dirty    map[string]bool                 // keys of records to write
+	paused   time.Time                       // Nova didn't take a request: nothing new until a read succeeds
+	polled   map[string]map[string]time.Time // incident, or "" → what repeats → its last time
+
+	// Made at most once in a step, when first asked for.
+	focus   map[string]bool // incidents the event is about
+	loads   *loads
+	steady  []*host
+	counted map[string]*stormCount
 }
 
 // New makes an engine with nothing in it. Load brings the records of an earlier leader.
 func New(cfg Config, p *policy.Policy) *Engine {
 	return &Engine{
 		cfg: cfg.withDefaults(), policy: p, switches: Switches{Armed: true},
-		zones: map[string]Maintenance{}, hosts: map[string]*host{}, incidents: map[string]*Incident{},
-		vms: map[string]map[string]*Recovery{}, inflight: map[string]*Action{}, byID: map[string]string{},
-		dirty: map[string]bool{}, polled: map[string]time.Time{},
+		zones: map[string]Maintenance{}, hosts: map[string]*host{}, incidents: map[string]*Incident{}, openOn: map[string]*Incident{},
+		vms: map[string]map[string]*Recovery{}, queues: map[string][]*Recovery{}, gated: map[string]bool{},
+		inflight: map[string]*Action{}, byID: map[string]string{}, dirty: map[string]bool{}, polled: map[string]map[string]time.Time{},
 	}
 }
 
@@ -93,11 +105,12 @@ func (e *Engine) Step(now time.Time, ev Event) Effects {
 	if now.After(e.now) {
 		e.now = now
 	}
-	e.out = Effects{}
+	e.out, e.focus, e.loads, e.steady, e.counted = Effects{}, map[string]bool{}, nil, nil, nil
 	e.take(ev)
-	e.expire()
-	for _, in := range e.open() {
-		e.advance(in)
+	for _, in := range slices.Clone(e.open) {
+		if e.concerns(ev, in) {
+			e.advance(in)
+		}
 	}
 	e.gates()
 	e.flush()
@@ -141,12 +154,44 @@ func (e *Engine) take(ev Event) {
 	case Asked:
 		e.asked(ev)
 	case Tick:
+		e.expire()
+		e.sweep()
+	}
+}
+
+// concerns reports whether an incident must be looked at after an event: all of them after a tick or an operator's word,
+// else those that the event is about. Whatever else follows from it follows at the next tick; with 10,000 hosts that
+// report, a step must not cost what all incidents cost.
+func (e *Engine) concerns(ev Event, in *Incident) bool {
+	switch ev := ev.(type) {
+	case HostSeen:
+		return ev.Host.Name == in.Host
+	case HostForgotten:
+		return ev.Host == in.Host
+	case InventoryRead:
+		return ev.Host == in.Host
+	case Assessed:
+		return ev.Host == in.Host
+	case AgentReported:
+		return ev.Host == in.Host
+	case Tick, Asked, PolicyChanged, QuorumChanged, CloudSeen:
+		return true
+	default: // answers
+		return e.focus[in.ID]
 	}
 }
 
 // advance asks what should be happening to an incident now. It is level-triggered: it can be asked at any time, any
 // number of times, also first thing after a takeover.
 func (e *Engine) advance(in *Incident) {
+	if in.closed() {
+		return
+	}
+	e.follow(in)
+	if in.Aborted != "" {
+		e.windDown(in)
+		return
+	}
 	switch in.Phase {
 	case PhaseAlert:
 	case PhaseOpen:
@@ -174,48 +219,42 @@ func (e *Engine) host(name string) *host {
 	return h
 }
 
-// open returns the incidents that aren't closed, oldest first, so that a step's order is always the same.
-func (e *Engine) open() []*Incident {
-	var open []*Incident
-	for _, in := range e.incidents {
-		if !in.closed() {
-			open = append(open, in)
-		}
+func (e *Engine) incidentOf(host string) *Incident { return e.openOn[host] }
+
+// keep puts an incident into the indexes.
+func (e *Engine) keep(in *Incident) {
+	e.incidents[in.ID] = in
+	if e.vms[in.ID] == nil {
+		e.vms[in.ID] = map[string]*Recovery{}
 	}
-	sort.Slice(open, func(i, j int) bool {
-		if !open[i].Stages.Verdict.Equal(open[j].Stages.Verdict) {
-			return open[i].Stages.Verdict.Before(open[j].Stages.Verdict)
-		}
-		return open[i].ID < open[j].ID
+	if in.closed() {
+		return
+	}
+	e.openOn[in.Host] = in
+	at, _ := slices.BinarySearchFunc(e.open, in, func(a, b *Incident) int {
+		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID))
 	})
-	return open
+	e.open = slices.Insert(e.open, at, in)
 }
 
-func (e *Engine) incidentOf(host string) *Incident {
-	for _, in := range e.open() {
-		if in.Host == host {
-			return in
-		}
-	}
-	return nil
+// add puts a VM under an incident's care.
+func (e *Engine) add(r *Recovery) {
+	e.vms[r.Incident][r.VM.ID] = r
+	delete(e.queues, r.Incident)
 }
 
 // recoveries returns an incident's VMs in the order of its queue.
 func (e *Engine) recoveries(in *Incident) []*Recovery {
-	out := make([]*Recovery, 0, len(e.vms[in.ID]))
-	for _, r := range e.vms[in.ID] {
-		out = append(out, r)
+	if q, ok := e.queues[in.ID]; ok {
+		return q
 	}
-	slices.SortFunc(out, func(a, b *Recovery) int {
-		if a.Order != b.Order {
-			return a.Order - b.Order
-		}
-		if a.VM.ID < b.VM.ID {
-			return -1
-		}
-		return 1
-	})
-	return out
+	q := make([]*Recovery, 0, len(e.vms[in.ID]))
+	for _, r := range e.vms[in.ID] {
+		q = append(q, r)
+	}
+	slices.SortFunc(q, func(a, b *Recovery) int { return cmp.Or(a.Order-b.Order, cmp.Compare(a.VM.ID, b.VM.ID)) })
+	e.queues[in.ID] = q
+	return q
 }
 
 // do begins an action unless the same one is under way, and returns it (nil if it is).
@@ -229,7 +268,7 @@ func (e *Engine) do(key string, a Action) *Action {
 	if a.Do == Fence {
 		limit = 2*e.cfg.OffTimeout + 30*time.Second
 	}
-	a.Deadline = e.now.Add(limit)
+	a.Begun, a.Deadline = e.now, e.now.Add(limit)
 	e.inflight[key], e.byID[a.ID] = &a, key
 	e.out.Actions = append(e.out.Actions, a)
 	return &a
@@ -244,6 +283,7 @@ func (e *Engine) answeredBy(id string) *Action {
 	a := e.inflight[key]
 	delete(e.byID, id)
 	delete(e.inflight, key)
+	e.focus[a.Incident] = true
 	return a
 }
 
@@ -263,9 +303,11 @@ func (e *Engine) expire() {
 		e.note(Warning, a.Host, a.Incident, a.VM, "no answer to "+string(a.Do)+" within its deadline")
 		switch a.Do {
 		case Fence:
-			e.fenceDone(FenceDone{Action: a.ID, Sent: true, Err: "no answer within the deadline"})
+			e.fenceDone(FenceDone{Action: a.ID, Sent: true, Unanswered: true, Err: "no answer within the deadline"})
 		case ListServers:
 			e.listed(Listed{Action: a.ID, Err: "no answer within the deadline"})
+		case ReadPower:
+			e.powerRead(PowerRead{Action: a.ID, Err: "no answer within the deadline"})
 		case Evacuate, ResetState, TakeOut, Pause, Start, HardReboot, PowerOn, PutBack:
 			e.answered(Answered{Action: a.ID, Answer: Unanswered, Text: "no answer within the deadline"})
 		default:
@@ -274,13 +316,31 @@ func (e *Engine) expire() {
 	}
 }
 
-// every reports whether a thing that repeats is due, and starts its next period.
-func (e *Engine) every(key string, period time.Duration) bool {
-	if last, ok := e.polled[key]; ok && e.now.Sub(last) < period {
+// every reports whether a thing that repeats for an incident is due, and starts its next period.
+func (e *Engine) every(in *Incident, what string, period time.Duration) bool {
+	if last := e.last(in, what); !last.IsZero() && e.now.Sub(last) < period {
 		return false
 	}
-	e.polled[key] = e.now
+	e.mark(in, what, e.now)
 	return true
+}
+
+// repeat begins an action when its period has passed and it isn't under way.
+func (e *Engine) repeat(in *Incident, key string, period time.Duration, a Action) {
+	if !e.busy(key) && e.every(in, key, period) {
+		e.do(key, a)
+	}
+}
+
+// last and mark keep when something was last done or learnt for an incident ("" for none). It ends with the incident,
+// and with the leader: whoever takes over reads everything anew.
+func (e *Engine) last(in *Incident, what string) time.Time { return e.polled[in.ID][what] }
+
+func (e *Engine) mark(in *Incident, what string, at time.Time) {
+	if e.polled[in.ID] == nil {
+		e.polled[in.ID] = map[string]time.Time{}
+	}
+	e.polled[in.ID][what] = at
 }
 
 func (e *Engine) newID(host string) string {

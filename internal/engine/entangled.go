@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // final migration statuses of Nova: such a record moves nothing any more.
@@ -14,9 +15,10 @@ func (m Migration) final() bool {
 	return slices.Contains(finalStatuses, m.Status)
 }
 
-// entangled returns why a VM that was moving when its host died must not be touched yet, "" if it may. The other end
-// must be settled first: that host has a proof too, or its agent says, after our proof, that no QEMU has this uuid.
-func (e *Engine) entangled(in *Incident, vm VM, migrations []Migration) string {
+// entangled returns why a VM that was moving when its host died must not be touched yet, and which host may run it; ""
+// if it may. The other end must be settled first: that host has a proof too, or its agent says, after our proof, that no
+// QEMU has this uuid.
+func (e *Engine) entangled(in *Incident, vm VM, migrations []Migration) (other, why string) {
 	for _, m := range migrations {
 		if m.VM != vm.ID || m.final() || m.Type == "evacuation" && m.Source == in.Host {
 			continue
@@ -28,19 +30,30 @@ func (e *Engine) entangled(in *Incident, vm VM, migrations []Migration) string {
 		if other == in.Host || other == "" {
 			continue
 		}
-		if o := e.incidentOf(other); o != nil && o.Proof != nil && o.Proof.Kind != "reboot" {
+		if o := e.incidentOf(other); o != nil && o.fenced() && o.Revoked == "" {
 			continue
 		}
-		runs, known := e.host(other).runs(e.now, vm.ID, in.Stages.Proof)
+		since := in.Stages.Proof
+		if in.Phase == PhaseInPlace {
+			since = in.Return.Seen
+		}
+		runs, known := e.host(other).runs(e.now, vm.ID, since)
 		switch {
 		case known && runs:
-			return fmt.Sprintf("runs on %s, Nova says %s (a %s was under way)", other, in.Host, m.Type)
+			return other, fmt.Sprintf("runs on %s, Nova says %s (a %s was under way)", other, in.Host, m.Type)
 		case !known:
-			e.do("guests/"+other, Action{Do: AskGuests, Host: other, Why: vm.Name + " may run there"})
-			return fmt.Sprintf("a %s between %s and %s was under way, and no agent of %s says whether it runs there", m.Type, m.Source, m.Dest, other)
+			e.askGuests(in, other, vm.Name+" may run there")
+			return other, fmt.Sprintf("a %s between %s and %s was under way, and no agent of %s says whether it runs there", m.Type, m.Source, m.Dest, other)
 		}
 	}
-	return ""
+	return "", ""
+}
+
+// askGuests has a host's agent list its guests now, at most every two seconds for an incident.
+func (e *Engine) askGuests(in *Incident, host, why string) {
+	if key := "guests/" + host; !e.busy(key) && e.every(in, key, 2*time.Second) {
+		e.do(key, Action{Do: AskGuests, Incident: in.ID, Host: host, Why: why})
+	}
 }
 
 // arrivals are VMs that were on their way to the dead host and that Nova still counts on their source. They belong to
@@ -51,7 +64,7 @@ func (e *Engine) arrivals(in *Incident, ev Listed) {
 			continue
 		}
 		r := &Recovery{Incident: in.ID, VM: VM{ID: m.VM, Name: e.nameOf(m.VM), Host: m.Source}}
-		e.vms[in.ID][m.VM] = r
+		e.add(r)
 		e.setState(r, Held, fmt.Sprintf("was moving from %s to %s by %s; waiting for %s's agent to say whether it runs there", m.Source, in.Host, m.Type, m.Source))
 	}
 }
@@ -59,7 +72,11 @@ func (e *Engine) arrivals(in *Incident, ev Listed) {
 // settleArrivals asks the source's agent about VMs that were on their way to the dead host.
 func (e *Engine) settleArrivals(in *Incident) {
 	for _, r := range e.recoveries(in) {
-		if r.VM.Host == in.Host || r.State != Held {
+		if r.VM.Host == in.Host || r.VM.Host == "" || r.State != Held {
+			continue
+		}
+		if o := e.incidentOf(r.VM.Host); o != nil && o.fenced() && o.Planned && e.vms[o.ID][r.VM.ID] != nil {
+			e.setState(r, Skipped, "its source "+r.VM.Host+" died too: incident "+o.ID+" has it")
 			continue
 		}
 		runs, known := e.host(r.VM.Host).runs(e.now, r.VM.ID, in.Stages.Proof)
@@ -67,7 +84,7 @@ func (e *Engine) settleArrivals(in *Incident) {
 		case known && runs:
 			e.setState(r, Skipped, "still runs on "+r.VM.Host)
 		case !known:
-			e.do("guests/"+r.VM.Host, Action{Do: AskGuests, Host: r.VM.Host, Why: r.VM.Name + " may run there"})
+			e.askGuests(in, r.VM.Host, r.VM.Name+" may run there")
 		default:
 			e.setState(r, Held, fmt.Sprintf("had moved to %s before it died, Nova says %s: openstack server set --state error, then openstack server rebuild, or reboot it hard on %s",
 				in.Host, r.VM.Host, r.VM.Host))

@@ -57,6 +57,8 @@ type FenceDone struct {
 	Readings []Reading
 	Sent     bool // an off may have left this server
 	Err      string
+
+	Unanswered bool // nobody knows what became of it: set by the engine alone
 }
 
 // PowerRead answers ReadPower outside of a suspicion: what the fenced host's devices say now.
@@ -134,6 +136,7 @@ type QuorumChanged struct {
 	Self    string            // this server's own host, "" if it runs on none
 	Members int               // servers in all
 	Healthy int               // of them reachable
+	Lost    map[string]bool   // servers that are certainly not among the healthy ones
 	On      map[string]string // host → server
 }
 

@@ -2,62 +2,57 @@ package engine
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
 // admit holds an incident until action may begin.
 func (e *Engine) admit(in *Incident) {
-	h := e.host(in.Host)
 	if in.Verdict == Rebooted && in.Proof == nil {
-		e.rebooted(in, h.now)
+		e.rebooted(in, e.host(in.Host).now)
 		return
 	}
-	if in.Verdict == Dead && e.now.Sub(in.Stages.Verdict) < e.cfg.Pulse {
+	if in.Verdict != Off && in.Verdict != ByOperator && e.now.Sub(in.Stages.Verdict) < e.cfg.Pulse {
 		return // stragglers of the same event must be counted before the storm interlock answers
 	}
-	if locks := e.mayFence(in); len(locks) > 0 {
-		e.block(in, locks)
-		return
+	locks := e.mayFence(in)
+	e.block(in, locks)
+	if len(locks) == 0 {
+		in.Phase = PhaseFencing
+		e.touch(in)
+		e.fence(in)
 	}
-	e.release(in)
-	in.Phase = PhaseFencing
-	e.touch(in)
-	e.fence(in)
 }
 
 // fence climbs the ladder: level by level, then from the start with back-off, for ever, saying what it waits for.
 func (e *Engine) fence(in *Incident) {
-	key := "fence/" + in.ID
-	if e.busy(key) {
+	if e.busy("fence/" + in.ID) {
 		return
 	}
 	h := e.host(in.Host)
+	locks := e.mayFence(in)
 	if len(h.facts.Levels) == 0 {
-		e.block(in, []Interlock{{Code: LockNoDevice, Reason: fmt.Sprintf(
-			"no bound fence device for %s; once you are certain that it is off: ninelives host confirm-down %s --reason …", in.Host, in.Host)}})
+		locks = append(locks, Interlock{Code: LockNoDevice, Reason: fmt.Sprintf(
+			"no bound fence device for %s; once you are certain that it is off: ninelives host confirm-down %s --reason …", in.Host, in.Host)})
+	}
+	e.block(in, locks)
+	if len(locks) > 0 || e.now.Before(in.Fencing.Next) {
 		return
 	}
-	if e.now.Before(in.Fencing.Next) {
-		return
+	f := &in.Fencing
+	if f.Level >= len(h.facts.Levels) {
+		f.Level = 0
 	}
-	if locks := e.mayFence(in); len(locks) > 0 {
-		e.block(in, locks)
-		return
-	}
-	if in.Fencing.Round == 0 {
-		e.release(in)
-	}
-	if in.Fencing.Level >= len(h.facts.Levels) {
-		in.Fencing.Level = 0
-	}
-	in.Fencing.Begun = true
+	level := h.facts.Levels[f.Level]
+	f.At, f.Trying = e.now, merge(f.Trying, strings.Split(level, devicesJoined))
 	e.fences = append(e.fences, e.now)
 	why := "make off stick"
 	if in.Verdict != Off {
 		why = "verdict " + string(in.Verdict)
 	}
-	e.do(key, Action{Do: Fence, Incident: in.ID, Host: in.Host, Level: in.Fencing.Level, Why: why})
-	e.tell(in, fmt.Sprintf("fencing by %s (level %d): %s", h.facts.Levels[in.Fencing.Level], in.Fencing.Level+1, why))
+	e.do("fence/"+in.ID, Action{Do: Fence, Incident: in.ID, Host: in.Host, Level: f.Level, Why: why})
+	e.tell(in, fmt.Sprintf("fencing by %s (level %d): %s", level, f.Level+1, why))
 }
 
 func (e *Engine) fenceDone(ev FenceDone) {
@@ -70,9 +65,13 @@ func (e *Engine) fenceDone(ev FenceDone) {
 		return
 	}
 	in.Fencing.Commands = merge(in.Fencing.Commands, ev.Devices)
+	if !ev.Unanswered {
+		in.Fencing.Trying = nil
+	}
 	if ev.Proven {
-		p := Proof{Kind: "power-off", Host: in.Host, Boot: in.Boot, At: e.now, Device: ev.Device, Devices: ev.Devices, Readings: ev.Readings}
-		e.prove(in, p)
+		e.prove(in, Proof{
+			Kind: "power-off", Host: in.Host, Boot: in.Boot, At: e.now, Device: ev.Device, Devices: ev.Devices, Readings: ev.Readings,
+		})
 		return
 	}
 	e.fenceFailed(in, ev.Err)
@@ -81,10 +80,16 @@ func (e *Engine) fenceDone(ev FenceDone) {
 func (e *Engine) fenceFailed(in *Incident, why string) {
 	h := e.host(in.Host)
 	f := &in.Fencing
-	f.Why = why
 	e.tell(in, fmt.Sprintf("level %d failed: %s", f.Level+1, why))
-	if h.alive() && !h.now.Suspect && in.Proof == nil && in.Verdict != ByOperator {
-		e.standDown(in, "the host is up again")
+	if in.Phase != PhaseFencing {
+		return // an operator's word has come meanwhile
+	}
+	if h.alive() && !h.now.Suspect && in.Proof == nil && in.Verdict != ByOperator && !in.Unhealthy {
+		if h.now.Boot != "" && h.now.Boot != in.Boot {
+			e.rebooted(in, h.now)
+		} else {
+			e.standDown(in, "the host is up again")
+		}
 		return
 	}
 	f.Level++
@@ -94,11 +99,9 @@ func (e *Engine) fenceFailed(in *Incident, why string) {
 	}
 	f.Level = 0
 	f.Round++
-	wait := backoff(f.Round, 5*time.Second, time.Minute)
-	f.Next = e.now.Add(wait)
-	e.block(in, []Interlock{{Code: LockFenceRetry, Reason: fmt.Sprintf(
-		"%s can't be fenced: %s. Tried again without end (round %d failed); or, once you are certain that it is off: ninelives host confirm-down %s --reason …",
-		in.Host, why, f.Round, in.Host)}})
+	f.Next = e.now.Add(backoff(f.Round, 5*time.Second, time.Minute))
+	e.fail(in, LockFenceRetry, "%s can't be fenced: %s. Tried again without end (round %d failed); or, once you are certain that it is off: ninelives host confirm-down %s --reason …",
+		in.Host, why, f.Round, in.Host)
 }
 
 // prove records that the failed boot has ended. From here on its VMs may be started elsewhere.
@@ -107,26 +110,24 @@ func (e *Engine) prove(in *Incident, p Proof) {
 	if in.Phase == PhaseOpen || in.Phase == PhaseFencing || in.Phase == PhaseAlert {
 		in.Phase = PhaseTakingOut
 	}
-	in.Stages.Proof = e.now
-	in.Revoked = ""
+	in.Stages.Proof, in.Revoked = e.now, ""
+	in.Fencing.Round, in.Fencing.Next = 0, zeroTime
 	e.host(in.Host).cleared = e.now
-	e.release(in)
+	e.work(in)
 	e.tell(in, "proof: "+p.String())
-	delete(e.polled, "list/"+in.ID)
-	e.polled["power/"+in.ID] = e.now
+	e.mark(in, "list", zeroTime)
+	e.mark(in, "power/"+in.ID, e.now)
+	e.mark(in, "powered", e.now)
 }
 
 // recheckPower keeps the proof honest while VMs are queued: a third party's power cycle must not go unnoticed.
-// It reports whether a reading of this leader's own is recent enough to act on.
+// It reports whether this leader has a reading of its own, or asked for one in vain.
 func (e *Engine) recheckPower(in *Incident) bool {
-	if in.Proof.Kind != "power-off" {
+	if in.Proof.Kind != "power-off" || in.Return.Boot != "" || in.Return.PowerOn {
 		return true
 	}
-	if e.every("power/"+in.ID, 10*time.Second) {
-		e.do("power/"+in.ID, Action{Do: ReadPower, Incident: in.ID, Host: in.Host, Why: "is it still off?"})
-	}
-	_, busy := e.inflight["power/"+in.ID]
-	return !busy || !in.Stages.Proof.Before(e.cfg.Takeover)
+	e.repeat(in, "power/"+in.ID, 10*time.Second, Action{Do: ReadPower, Incident: in.ID, Host: in.Host, Why: "is it still off?"})
+	return !e.last(in, "powered").IsZero()
 }
 
 func (e *Engine) powerRead(ev PowerRead) {
@@ -135,14 +136,16 @@ func (e *Engine) powerRead(ev PowerRead) {
 		return
 	}
 	in := e.incidents[a.Incident]
-	if in == nil || in.closed() || in.Proof == nil || in.Return.PowerOn || in.Return.Boot != "" {
+	if in == nil || in.closed() {
+		return
+	}
+	e.mark(in, "powered", e.now)
+	if !in.fenced() || in.Return.PowerOn || in.Return.Boot != "" || in.Phase != PhaseResurrecting || a.Begun.Before(in.Stages.Proof) {
 		return
 	}
 	for _, r := range ev.Readings {
-		if r.State == "on" && in.Phase == PhaseResurrecting {
-			e.tell(in, fmt.Sprintf("%s reads on again, and it wasn't us: fencing once more before anything else starts", r.Device))
-			in.Phase, in.Fencing.Level, in.Fencing.Next = PhaseFencing, 0, zeroTime
-			e.touch(in)
+		if r.State == "on" && slices.Contains(in.Proof.Devices, r.Device) {
+			e.fenceAgain(in, r.Device+" reads on again, and it wasn't us")
 			return
 		}
 	}
@@ -157,13 +160,13 @@ func backoff(n int, first, limit time.Duration) time.Duration {
 	return min(d, limit)
 }
 
+// devicesJoined stands between the names of a level's devices in HostFacts.Levels.
+const devicesJoined = " + "
+
 func merge(a, b []string) []string {
+	a = slices.Clone(a)
 	for _, s := range b {
-		found := false
-		for _, t := range a {
-			found = found || s == t
-		}
-		if !found {
+		if !slices.Contains(a, s) {
 			a = append(a, s)
 		}
 	}

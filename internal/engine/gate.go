@@ -3,51 +3,71 @@ package engine
 import (
 	"reflect"
 	"slices"
-	"sort"
 	"time"
 )
 
+// regate has a host's agent told its gate's state again.
+func (e *Engine) regate(name string) {
+	if h := e.host(name); h.asked != "" {
+		h.sent = Gate{}
+		e.gated[name] = true
+	}
+}
+
 // gates answers every host that asks whether nova-compute may start, and tells hosts when the answer changes.
 func (e *Engine) gates() {
-	names := make([]string, 0, len(e.hosts))
-	for name, h := range e.hosts {
-		if h.asked != "" && (h.alive() || h.report.GateClosed) { // nobody listens on a dead host
-			names = append(names, name)
+	for _, in := range e.open {
+		if in.acting() && e.host(in.Host).asked != "" {
+			e.gated[in.Host] = true
 		}
 	}
-	sort.Strings(names)
+	names := make([]string, 0, len(e.gated))
+	for name := range e.gated {
+		names = append(names, name)
+	}
+	slices.Sort(names)
 	for _, name := range names {
-		h := e.hosts[name]
-		g := e.gateFor(name, h.asked)
-		if reflect.DeepEqual(g, h.sent) {
-			continue
+		e.tellGate(name, e.host(name))
+	}
+}
+
+func (e *Engine) tellGate(name string, h *host) {
+	if h.report.Boot != h.asked || !h.pulses() && !h.report.GateClosed || h.pulses() && h.now.Boot != "" && h.now.Boot != h.asked {
+		return // nobody listens on a dead host, and a boot that hasn't spoken yet is told once it has
+	}
+	g := e.gateFor(name, h.asked)
+	if reflect.DeepEqual(g, h.sent) {
+		if e.incidentOf(name) == nil {
+			delete(e.gated, name)
 		}
-		if e.every("gate/"+name, time.Second) {
-			e.do("gate/"+name, Action{Do: SendGate, Host: name, Gate: &g, Why: g.Reason})
-		}
+		return
+	}
+	key := "gate/" + name
+	if !e.busy(key) && e.now.Sub(h.gateAt) >= time.Second {
+		h.gateAt = e.now
+		e.do(key, Action{Do: SendGate, Host: name, Gate: &g, Why: g.Reason})
 	}
 }
 
 // gateFor decides. The gate opens when no accepted evacuation from the host is open and its VMs are settled; what runs
 // elsewhere stays forbidden until the host is readmitted, since Nova may have queued a start for the dead host.
 func (e *Engine) gateFor(name, boot string) Gate {
-	g := Gate{Boot: boot, Open: true, Reason: "nothing stands against it", Forbidden: []string{}}
+	h := e.host(name)
+	g := Gate{Boot: boot, Open: true, Reason: "nothing stands against it", Forbidden: append([]string{}, h.forbidden...)}
 	in := e.incidentOf(name)
 	if in == nil {
 		return g
 	}
 	for _, r := range e.vms[in.ID] {
-		if r.forbidden() && r.VM.Host == name {
-			g.Forbidden = append(g.Forbidden, r.VM.ID)
-		}
 		if r.Open() != nil {
 			g.Open, g.Reason = false, "evacuations from "+name+" are still open"
 		}
 	}
+	g.Forbidden = merge(g.Forbidden, e.forbiddenOn(in))
 	slices.Sort(g.Forbidden)
 	switch in.Phase {
 	case PhaseOpen, PhaseFencing, PhaseTakingOut, PhaseResurrecting:
-		if in.Verdict != Rebooted {
+		if in.Verdict != Rebooted || in.fenced() {
 			g.Open, g.Reason = false, "incident "+in.ID+" is "+string(in.Phase)
 		}
 	case PhaseAlert, PhaseInPlace, PhaseRecovered, PhaseClosed:
@@ -58,19 +78,41 @@ func (e *Engine) gateFor(name, boot string) Gate {
 	return g
 }
 
+// forbiddenOn lists what must not start on an incident's host: what runs elsewhere, or may, and what was on its way there
+// when it died.
+func (e *Engine) forbiddenOn(in *Incident) []string {
+	var out []string
+	for _, r := range e.recoveries(in) {
+		if r.forbidden() && r.VM.Host == in.Host {
+			out = append(out, r.VM.ID)
+		}
+	}
+	for _, id := range in.Strays {
+		if r := e.vms[in.ID][id]; r == nil || r.forbidden() {
+			out = merge(out, []string{id})
+		}
+	}
+	return out
+}
+
 func (e *Engine) gateSent(a *Action, ev Answered) {
 	if ev.Answer == Accepted && a.Gate != nil {
 		e.host(a.Host).sent = *a.Gate
 	}
 }
 
+// agentReported takes in an agent's view of its host. Every agent is told the gate's state once by each leader, whether
+// it asks or not: so what an earlier leader forbade is lifted, or kept, by what this one knows.
 func (e *Engine) agentReported(ev AgentReported) {
 	h := e.host(ev.Host)
+	if !slices.Equal(ev.Report.Guests, h.report.Guests) {
+		h.guestsAt = e.now
+	}
 	h.report = ev.Report
 	h.report.At = e.now
-	// Every agent that reports is told the gate's state once by each leader, whether it asks or not: so what an earlier
-	// leader forbade is lifted, or kept, by what this one knows.
-	if ev.Report.Boot != "" && h.asked != ev.Report.Boot || ev.Report.GateClosed && h.sent.Open {
-		h.asked, h.sent = ev.Report.Boot, Gate{}
+	lost := ev.Report.GateClosed && h.sent.Open && e.now.Sub(h.gateAt) >= time.Second // it was told, and says closed all the same
+	if ev.Report.Boot != "" && (h.asked != ev.Report.Boot || lost) {
+		h.asked = ev.Report.Boot
+		e.regate(ev.Host)
 	}
 }

@@ -57,17 +57,41 @@ type host struct {
 	troubled    time.Time // the last moment it was suspect or worse, for the storm count
 	cleared     time.Time // when its proof was recorded: it is no longer an unknown
 	verdicts    []time.Time
-	vms         []VM   // the inventory before a failure
-	asked       string // boot whose gate waits for an answer
-	sent        Gate   // the last gate order
-	boot        string // the last boot whose end, if it ended, an incident has taken in; on record
+	guestsAt    time.Time // when a new list of guests came; the same list again proves nothing new
+	serviceAt   time.Time // when its service was last read
+	vms         []VM      // the inventory before a failure
+	asked       string    // boot whose gate waits for an answer
+	sent        Gate      // the last gate order that went out
+	gateAt      time.Time // when it was last tried
+	forbidden   []string  // VMs that must not start there until it is taken back: an incident that was given up left it out of service
+	boot        string    // the last boot whose end, if it ended, an incident has taken in; on record
 	maintenance *Maintenance
 }
 
 func (h *host) alive() bool { return h.now.Verdict == Up || h.now.Verdict == Rebooted }
 
-// steady reports whether the host may take VMs: it lives without doubt, its service works and nobody wants it left alone.
-func (h *host) steady() bool {
+// pulses reports whether its agent is heard, whatever else is wrong with it.
+func (h *host) pulses() bool {
+	switch h.now.Verdict {
+	case Up, Rebooted, Degraded, Contradiction, Leaving:
+		return !h.now.Suspect
+	default:
+		return false
+	}
+}
+
+// bad reports whether the host is suspect or worse now.
+func (h *host) bad() bool {
+	switch h.now.Verdict {
+	case Off, Dead, Isolated, Degraded, Hung:
+		return true
+	default:
+		return h.now.Suspect
+	}
+}
+
+// steadily reports whether the host may take VMs: it lives without doubt, its service works and nobody wants it left alone.
+func (h *host) steadily() bool {
 	s := h.facts.Service
 	return h.alive() && !h.now.Suspect && h.maintenance == nil && s.Up && !s.Disabled && !s.ForcedDown
 }
@@ -77,18 +101,20 @@ func (h *host) sees(now time.Time, store string) bool {
 	return store != "" && now.Sub(h.report.At) <= time.Minute && slices.Contains(h.report.Stores, store)
 }
 
-// runs answers whether the host's agent sees a QEMU process of the VM. That it doesn't is only known from a list that
-// was certainly read after since: an older one may have been on its way for long.
+// runs answers whether the host's agent sees a QEMU process of the VM, by a list that was certainly read after since: an
+// older one may have been on its way for long, or be of an earlier boot.
 func (h *host) runs(now time.Time, vm string, since time.Time) (runs, known bool) {
 	r := h.report
 	if !r.GuestsSeen || now.Sub(r.At) > 15*time.Second {
 		return false, false
 	}
-	if slices.Contains(r.Guests, vm) && !r.At.Before(since) {
-		return true, true
+	asked := !r.AsOf.IsZero() && !r.AsOf.Before(since)
+	if slices.Contains(r.Guests, vm) {
+		fresh := asked || !h.guestsAt.IsZero() && !h.guestsAt.Before(since)
+		return fresh, fresh
 	}
-	return false, !r.AsOf.IsZero() && !r.AsOf.Before(since)
+	return false, asked
 }
 
-// blind reports whether no agent can ever see this host's guests: the fake driver has none.
-func (h *host) blind() bool { return !h.report.GuestsSeen || h.facts.Hypervisor == "fake" }
+// blind reports whether no agent can ever see this host's guests: the fake driver has none, or no agent has spoken.
+func (h *host) blind() bool { return h.report.Boot == "" || h.facts.Hypervisor == "fake" }

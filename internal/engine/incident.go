@@ -74,9 +74,9 @@ type Fencing struct {
 	Level    int       `json:"level"` // index of the level to try next
 	Round    int       `json:"round"` // whole rounds that failed
 	Next     time.Time `json:"next,omitzero"`
-	Begun    bool      `json:"begun,omitempty"`    // an off may have been sent
-	Why      string    `json:"why,omitempty"`      // why the last level failed
-	Commands []string  `json:"commands,omitempty"` // devices that may have been switched off, to be switched on again
+	At       time.Time `json:"at,omitzero"`        // when the last off was begun; zero: none may have been sent
+	Trying   []string  `json:"trying,omitempty"`   // devices of a level whose answer is not known: they may have been switched off
+	Commands []string  `json:"commands,omitempty"` // devices that were sent an off, to be switched on again
 }
 
 // TakenOut is what we did to the host's nova-compute service, so that exactly that is undone.
@@ -91,13 +91,13 @@ type TakenOut struct {
 
 // Return is how far the host has come back.
 type Return struct {
-	PowerOn    bool      `json:"power_on,omitempty"` // switched on, or being
-	Powered    time.Time `json:"powered,omitzero"`
-	Boot       string    `json:"boot,omitempty"` // the new boot that pulses
+	PowerOn    bool      `json:"power_on,omitempty"` // it was asked to be switched on; the answer may be unknown
+	Powered    time.Time `json:"powered,omitzero"`   // it is on
+	Boot       string    `json:"boot,omitempty"`     // the new boot that pulses
 	Seen       time.Time `json:"seen,omitzero"`
-	Healthy    time.Time `json:"healthy,omitzero"` // since when agent and nova-compute are both fine
-	PutBack    bool      `json:"put_back,omitempty"`
-	Readmit    bool      `json:"readmit,omitempty"` // an operator asked for it
+	Healthy    time.Time `json:"healthy,omitzero"`   // since when agent and nova-compute are both fine
+	PutBack    bool      `json:"put_back,omitempty"` // Nova was asked to take it back; the answer may be unknown
+	Readmit    bool      `json:"readmit,omitempty"`  // an operator asked for it
 	Readmitted time.Time `json:"readmitted,omitzero"`
 }
 
@@ -122,20 +122,25 @@ type Incident struct {
 	Evidence   []string    `json:"evidence,omitempty"`
 	Boot       string      `json:"boot"` // the life that failed
 	Phase      Phase       `json:"phase"`
+	Opened     time.Time   `json:"opened"`
 	Stages     Stages      `json:"stages"`
 	Fencing    Fencing     `json:"fencing"`
 	Unhealthy  bool        `json:"unhealthy,omitempty"` // it lives, but did not become healthy after its reboot: to be fenced all the same
+	Restart    bool        `json:"restart,omitempty"`   // its VMs went down with a reboot: if it turns out to live, they are restarted there
 	Proof      *Proof      `json:"proof,omitempty"`
 	Out        TakenOut    `json:"out"`
 	Return     Return      `json:"return"`
 	Listed     time.Time   `json:"listed,omitzero"`  // Nova's clock at the list the plan was made from
 	Before     []string    `json:"before,omitempty"` // evacuations that Nova's records showed then: none of this incident's
 	Planned    bool        `json:"planned,omitempty"`
+	Strays     []string    `json:"strays,omitempty"`  // VMs that were on their way here when it died: Nova's order may still lie in its queue
 	Revoked    string      `json:"revoked,omitempty"` // the proof was contradicted: nothing new is sent
 	Foreign    string      `json:"foreign,omitempty"` // somebody else evacuates this host
 	Aborted    string      `json:"aborted,omitempty"`
 	Interlocks []Interlock `json:"interlocks,omitempty"`
 	Log        []Entry     `json:"log,omitempty"`
+
+	stuck *Interlock // why the last act failed, until one succeeds
 }
 
 func (in *Incident) closed() bool { return in.Phase == PhaseClosed }
@@ -145,10 +150,13 @@ func (in *Incident) acting() bool {
 	return in.Phase != PhaseAlert && in.Phase != PhaseClosed
 }
 
-// gone reports whether the given boot is one that the proof says has ended. An operator's proof and a device's off
-// cover every boot up to the proof; a boot first seen later is a new life.
+// fenced reports whether the incident's host is certainly down, as far as its VMs are concerned: there is a proof, and
+// the host isn't merely one that rebooted and runs its VMs again itself.
+func (in *Incident) fenced() bool { return in.Proof != nil && in.Phase != PhaseInPlace }
+
+// covers reports whether the given boot may be the one that the proof says has ended.
 func (p *Proof) covers(boot string) bool {
-	return p != nil && (boot == "" || p.Boot == "" || p.Boot == boot)
+	return boot == "" || p.Boot == "" || p.Boot == boot
 }
 
 func (p *Proof) String() string {

@@ -2,114 +2,141 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
 
 // inPlace brings back the VMs of a host that rebooted by itself, on that host. If it isn't healthy in time, it is
-// fenced and they come back elsewhere.
+// fenced as soon as that is allowed, and they come back elsewhere.
 func (e *Engine) inPlace(in *Incident) {
-	h := e.host(in.Host)
 	if !in.Planned {
-		if e.every("list/"+in.ID, 2*time.Second) {
-			e.do("list/"+in.Host, Action{Do: ListServers, Incident: in.ID, Host: in.Host, Why: "which VMs were running"})
-		}
+		e.list(in, 2*time.Second, "which VMs were running")
 	}
-	if e.unhealthy(in, h) && e.now.Sub(in.Stages.Verdict) > e.policy.RebootWait() {
-		e.tell(in, fmt.Sprintf("not healthy %s after its reboot: it is fenced, and its VMs come back elsewhere", e.policy.RebootWait()))
-		in.Phase, in.Proof, in.Boot, in.Verdict, in.Unhealthy = PhaseOpen, nil, in.Return.Boot, Dead, true
-		in.Planned, in.Return = false, Return{}
-		clear(e.vms[in.ID])
-		return
-	}
-	if e.every("service/"+in.ID, 2*time.Second) {
-		e.do("service/"+in.ID, Action{Do: ReadService, Incident: in.ID, Host: in.Host})
-	}
-	if !in.Planned || e.unhealthy(in, h) {
+	e.repeat(in, "service/"+in.ID, 2*time.Second, Action{Do: ReadService, Incident: in.ID, Host: in.Host})
+	if e.unhealthy(in, e.host(in.Host)) {
+		e.notHealthy(in)
 		return
 	}
 	locks := e.mayWrite(in)
 	e.block(in, locks)
+	if !in.Planned {
+		return
+	}
 	e.restart(in, len(locks) == 0)
-	if e.settled(in) {
-		in.Stages.Resurrected = e.now
+	if e.settled(in) && !e.anyIn(in, Failed) {
+		in.Stages.Resurrected, in.Restart = e.now, false
 		e.closeIncident(in, e.summary(in)+", in place")
 	}
+}
+
+func (e *Engine) notHealthy(in *Incident) {
+	if e.now.Sub(in.Stages.Verdict) <= e.policy.RebootWait() {
+		e.block(in, nil)
+		return
+	}
+	in.Unhealthy = true
+	locks := e.mayFence(in)
+	e.block(in, locks)
+	if len(locks) > 0 {
+		in.Unhealthy = false // it may become healthy while that lasts
+		return
+	}
+	e.tell(in, fmt.Sprintf("not healthy %s after its reboot: it is fenced, and its VMs come back elsewhere", e.policy.RebootWait()))
+	e.beginAnew(in, PhaseFencing)
+	e.fence(in)
+}
+
+func (e *Engine) anyIn(in *Incident, s State) bool {
+	return slices.ContainsFunc(e.recoveries(in), func(r *Recovery) bool { return r.State == s })
 }
 
 // unhealthy: the agent pulses without doubt and nova-compute reports, or not.
 func (e *Engine) unhealthy(in *Incident, h *host) bool {
 	return !h.alive() || h.now.Suspect || h.now.Boot != in.Return.Boot || !h.facts.Service.Fresh ||
-		h.report.Boot == in.Return.Boot && h.report.GateClosed
+		h.report.Boot != in.Return.Boot || h.report.GateClosed
 }
 
 // planInPlace lists the VMs of a rebooted host; those that ran before are restarted.
 func (e *Engine) planInPlace(in *Incident, ev Listed) {
-	h := e.host(in.Host)
-	ran := map[string]bool{}
-	for _, vm := range h.vms {
-		ran[vm.ID] = vm.Status == "ACTIVE"
-	}
+	in.Listed, in.Before, in.Planned = ev.Date, evacuationsOf(in.Host, ev.Migrations), true
 	for _, vm := range ev.VMs {
-		r := &Recovery{Incident: in.ID, VM: vm}
-		e.vms[in.ID][vm.ID] = r
-		d := e.policy.Decide(vm.Facts)
-		r.Rule, r.Priority = d.Reason, d.Priority
-		switch {
-		case vm.Status == "ACTIVE" || vm.Status == "SHUTOFF" && ran[vm.ID]:
-			r.Restart = true
-			e.setState(r, Restarting, "the host rebooted")
-		case vm.Status == "SHUTOFF":
-			e.setState(r, Skipped, "stopped before")
-		case vm.Status == "ERROR" && !vm.Launched:
-			e.setState(r, Skipped, "never ran")
-		default:
-			e.setState(r, Held, vm.Status+": its memory is gone; bring it back by hand (openstack server reboot --hard)")
+		r := e.vms[in.ID][vm.ID]
+		if r != nil && r.Open() != nil {
+			continue
 		}
+		r = &Recovery{Incident: in.ID, VM: vm}
+		e.add(r)
+		e.classifyInPlace(in, r, ev.Migrations)
 	}
-	in.Listed, in.Planned = ev.Date, true
+	e.watchForOthers(in, ev.Migrations)
 	e.account(in, ev)
 	e.arrange(in)
 	e.tell(in, e.planInWords(in))
 }
 
+// classifyInPlace: what ran when the host went down is restarted; what may run elsewhere never is.
+func (e *Engine) classifyInPlace(in *Incident, r *Recovery, migrations []Migration) {
+	vm := r.VM
+	d := e.policy.Decide(vm.Facts)
+	r.Rule, r.Priority, r.Was = d.Reason, d.Priority, vm.Status
+	ran := slices.ContainsFunc(e.host(in.Host).vms, func(v VM) bool { return v.ID == vm.ID && v.Status == "ACTIVE" })
+	if other, why := e.entangled(in, vm, migrations); other != "" {
+		r.Elsewhere = other
+		e.setState(r, Held, why)
+		return
+	}
+	switch {
+	case vm.Task == "deleting" || vm.Status == "DELETED" || vm.Status == "SOFT_DELETED" || vm.Status == "SHELVED_OFFLOADED":
+		e.setState(r, Skipped, "gone: "+strings.ToLower(either(vm.Task, vm.Status)))
+	case active[vm.Status] || vm.Status == "SHUTOFF" && ran:
+		r.Restart = true
+		e.setState(r, Restarting, "the host rebooted")
+	case vm.Status == "SHUTOFF":
+		e.setState(r, Skipped, "stopped before")
+	case vm.Status == "ERROR" && !vm.Launched:
+		e.setState(r, Skipped, "never ran")
+	default:
+		e.setState(r, Held, vm.Status+": its memory is gone; bring it back by hand (openstack server reboot --hard)")
+	}
+}
+
 // restart brings VMs back on their own, living host: a hard reboot where Nova believes the VM active, a start where
 // Nova has noticed that it is off, nothing where the agent sees it running already.
 func (e *Engine) restart(in *Incident, may bool) {
-	h := e.host(in.Host)
+	if !may {
+		return
+	}
+	under := e.inFlight("restart/" + in.ID)
 	for _, r := range e.recoveries(in) {
-		switch r.State {
-		case Unaccounted:
-			if e.every("look/"+r.VM.ID, 5*time.Second) {
-				e.look(in, r)
-			}
-		case Verifying:
-			if e.every("look/"+r.VM.ID, time.Second) {
-				e.look(in, r)
-			}
-		case Restarting:
-			if !may || e.now.Before(r.NotBefore) || e.busy("restart/"+r.VM.ID) {
-				continue
-			}
-			if runs, known := h.runs(e.now, r.VM.ID, in.Return.Seen); known && runs {
-				r.Accepted = e.now
-				e.setState(r, Verifying, "runs already")
-				continue
-			}
-			if e.inFlight("restart/") >= e.cfg.PerTarget {
-				return
-			}
-			if r.Tries++; r.Tries > triesBeforeFailed {
-				e.setState(r, Failed, "it did not come up in place after five tries")
-				continue
-			}
-			kind := HardReboot
-			if r.VM.Status == "SHUTOFF" {
-				kind = Start
-			}
-			e.touchVM(r)
-			e.do("restart/"+r.VM.ID, Action{Do: kind, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Why: "in place"})
+		if r.dueAgain(e.now) && r.Back == in.Return.Boot && r.Restart {
+			e.setState(r, Restarting, "tried again: "+r.Reason)
 		}
+		key := "restart/" + in.ID + "/" + r.VM.ID
+		if r.State != Restarting || e.now.Before(r.NotBefore) || e.busy(key) {
+			continue
+		}
+		if runs, known := e.host(in.Host).runs(e.now, r.VM.ID, in.Return.Seen); known && runs {
+			r.Accepted = e.now
+			e.setState(r, Verifying, "runs already")
+			continue
+		}
+		if under >= e.cfg.PerTarget {
+			return
+		}
+		r.Back = in.Return.Boot
+		if r.Tries++; r.Tries > triesBeforeFailed {
+			r.NotBefore = e.now.Add(backoff(r.Tries, 5*time.Second, 5*time.Minute))
+			e.setState(r, Failed, fmt.Sprintf("it did not come up in place (%d tries; next at %s)", r.Tries-1, clock(r.NotBefore)))
+			continue
+		}
+		kind := HardReboot
+		if r.VM.Status == "SHUTOFF" {
+			kind = Start
+		}
+		under++
+		e.touchVM(r)
+		e.do(key, Action{Do: kind, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Why: "in place"})
 	}
 }
 

@@ -2,9 +2,7 @@ package engine
 
 import (
 	"fmt"
-	"math"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -27,11 +25,9 @@ const (
 	LockNova        = "nova"
 	LockTakeover    = "takeover"
 	LockPower       = "power"
-)
-
-const (
-	stormWindow = 60 * time.Second // DESIGN §5: suspect or worse now and in the last 60 s
-	perVia      = 3                // readings through one controller address are one witness
+	LockProof       = "no-proof"
+	LockUnprotected = "unprotected"
+	LockReturn      = "return"
 )
 
 // mayAct holds for every outside write: armed, not in shadow, not in maintenance.
@@ -51,18 +47,28 @@ func (e *Engine) mayAct(in *Incident) []Interlock {
 	} else if z, ok := e.zones[in.Zone]; ok {
 		add(LockMaintenance, "zone %s is in maintenance since %s: %s", in.Zone, clock(z.At), z.Reason)
 	}
+	if left := e.cfg.Permit - e.now.Sub(e.cfg.Takeover); !e.cfg.Takeover.IsZero() && left > 0 {
+		add(LockTakeover, "a new leader waits until the last leader's permits have run out") // it may still send what it had committed
+	}
 	if in.Aborted != "" {
 		add(LockAborted, "given up by an operator: %s", in.Aborted)
 	}
 	return locks
 }
 
-// mayWrite holds for every write on behalf of the dead host's VMs.
+// mayWrite holds for every write on behalf of the dead host's VMs. It is the one place of promise S1: nothing is started
+// anywhere without a proof that stands.
 func (e *Engine) mayWrite(in *Incident) []Interlock {
 	locks := e.mayAct(in)
 	add := func(code, reason string) { locks = append(locks, Interlock{Code: code, Reason: reason}) }
-	if in.Revoked != "" {
+	pulsing := e.stillPulsing(in)
+	switch {
+	case in.Proof == nil:
+		add(LockProof, "nothing proves that the last boot of "+in.Host+" has ended")
+	case in.Revoked != "":
 		add(LockRevoked, "the proof was contradicted: "+in.Revoked)
+	case pulsing:
+		add(LockAlive, in.Host+" was switched off, but its last pulse is too fresh; it must fall silent first")
 	}
 	if in.Foreign != "" {
 		add(LockForeign, in.Foreign)
@@ -70,13 +76,20 @@ func (e *Engine) mayWrite(in *Incident) []Interlock {
 	if in.Out.UndoneByOther {
 		add(LockUnforced, "somebody took "+in.Host+"'s forced_down away half-way; that is an operator's stop (`ninelives incident retry "+in.ID+"` goes on)")
 	}
-	if h := e.host(in.Host); in.Phase == PhaseResurrecting && in.Return.Boot != "" && in.Proof != nil && in.Proof.Kind != "reboot" {
-		guests, known := h.report.Guests, h.report.GuestsSeen && h.report.Boot == in.Return.Boot
-		if !h.report.GateClosed || h.report.Boot != in.Return.Boot || known && len(guests) > 0 {
-			add(LockAlive, in.Host+" is back with a new boot, and its agent doesn't report a closed gate and no guest")
-		}
+	if h := e.host(in.Host); in.fenced() && in.Phase != PhaseRecovered && in.Return.Boot != "" && !h.empty(in.Return) {
+		add(LockAlive, in.Host+" is back with a new boot, and its agent doesn't report a closed gate and no guest")
 	}
 	return locks
+}
+
+// empty reports whether the returned host's agent says that its gate is closed and no guest runs: a fake driver's guests
+// nobody can see, so there the gate must do.
+func (h *host) empty(r Return) bool {
+	if !h.report.GateClosed || h.report.Boot != r.Boot {
+		return false
+	}
+	seen := h.report.GuestsSeen && !h.report.At.Before(r.Seen)
+	return len(h.report.Guests) == 0 && (seen || h.facts.Hypervisor == "fake")
 }
 
 // mayFence holds before a fence. Capacity is never a reason here.
@@ -87,7 +100,7 @@ func (e *Engine) mayFence(in *Incident) []Interlock {
 	}
 	h := e.host(in.Host)
 	if h.facts.Unprotected != "" {
-		add("unprotected", "%s is not protected: %s", in.Host, h.facts.Unprotected)
+		add(LockUnprotected, "%s is not protected: %s", in.Host, h.facts.Unprotected)
 	}
 	if why := e.secondhand(in, h); why != "" {
 		add(LockTakeover, "%s", why)
@@ -100,7 +113,7 @@ func (e *Engine) mayFence(in *Incident) []Interlock {
 	}
 	e.fences = slices.DeleteFunc(e.fences, func(t time.Time) bool { return e.now.Sub(t) > time.Minute })
 	if n := e.policy.FencesPerMinute(); len(e.fences) >= n {
-		add(LockFenceRate, "%d fences within the last minute, the policy allows %d", len(e.fences), n)
+		add(LockFenceRate, "the policy allows %d fences a minute; that many were sent within the last one", n)
 	}
 	if why := e.carriesServer(in.Host); why != "" {
 		add(LockServer, "%s", why)
@@ -127,116 +140,13 @@ func (e *Engine) carriesServer(host string) string {
 		return fmt.Sprintf("%s carries the leading server %s itself; leadership must move first", host, name)
 	}
 	rest := e.quorum.Healthy
-	if rest == e.quorum.Members {
-		rest-- // the victim's server still counts as healthy
+	if !e.quorum.Lost[name] {
+		rest-- // the victim's server may be one of the healthy ones
 	}
 	if rest < e.quorum.Members/2+1 {
 		return fmt.Sprintf("%s carries server %s, and the %d other healthy servers of %d would be no quorum", host, name, rest, e.quorum.Members)
 	}
 	return ""
-}
-
-// stormy counts the hosts in trouble against those that could be seen, per zone and for the whole cloud. When many
-// fail at once the likeliest cause is the network or ourselves, and fencing them all would be the disaster.
-func (e *Engine) stormy(in *Incident) string {
-	if in.Verdict == ByOperator {
-		return ""
-	}
-	why := e.stormIn(in, "")
-	if why == "" && in.Zone != "" {
-		why = e.stormIn(in, in.Zone)
-	}
-	if why != "" {
-		e.storm = e.now
-		return why
-	}
-	if left := e.policy.StormCooldown() - e.now.Sub(e.storm); !e.storm.IsZero() && left > 0 {
-		return fmt.Sprintf("cooling down after a storm, %d s left", int(left.Seconds()+0.5))
-	}
-	return ""
-}
-
-// stormIn counts in one zone ("" for all). Hosts whose BMC reads off are positive evidence and exempt, up to the same
-// limit and at most three through one controller address.
-func (e *Engine) stormIn(in *Incident, zone string) string {
-	seen, troubled := 0, []string{}
-	offs, vias := 0, map[string]int{}
-	var off []*host
-	for _, h := range e.hosts {
-		if zone != "" && h.facts.Zone != zone || h.maintenance != nil || !h.lived {
-			continue
-		}
-		seen++
-		if !e.inTrouble(h) {
-			continue
-		}
-		if h.now.Verdict == Off {
-			off = append(off, h)
-			continue
-		}
-		troubled = append(troubled, h.facts.Name)
-	}
-	allowed := max(1, int(math.Floor(float64(e.policy.StormPercent())/100*float64(seen))))
-	slices.SortFunc(off, func(a, b *host) int { return strings.Compare(a.facts.Name, b.facts.Name) })
-	for _, h := range off {
-		if offs < allowed && vias[h.now.Via] < perVia {
-			offs++
-			vias[h.now.Via]++
-			continue
-		}
-		troubled = append(troubled, h.facts.Name)
-	}
-	if len(troubled) <= allowed {
-		return ""
-	}
-	slices.Sort(troubled)
-	where := "of the cloud"
-	if zone != "" {
-		where = "of zone " + zone
-	}
-	return fmt.Sprintf("storm: %d of %d hosts %s are suspect or worse now or were within 60 s, %d may be (%s)%s",
-		len(troubled), seen, where, allowed, some(troubled), e.sharedCause(troubled))
-}
-
-// inTrouble: suspect or worse now or within the window, unless its proof is on record (then it is no unknown any more).
-func (e *Engine) inTrouble(h *host) bool {
-	bad := h.now.Suspect
-	switch h.now.Verdict {
-	case Off, Dead, Isolated, Degraded, Hung:
-		bad = true
-	}
-	if !h.cleared.IsZero() && !h.cleared.Before(h.troubled) {
-		return e.now.Sub(h.cleared) < stormWindow
-	}
-	if bad {
-		h.troubled = e.now
-	}
-	return !h.troubled.IsZero() && e.now.Sub(h.troubled) < stormWindow
-}
-
-// sharedCause names what the hosts in trouble have in common, by the labels of their agents.
-func (e *Engine) sharedCause(names []string) string {
-	var common []string
-	for _, label := range []string{"rack", "pdu", "switch"} {
-		value := e.host(names[0]).facts.Labels[label]
-		if value == "" {
-			continue
-		}
-		if !slices.ContainsFunc(names, func(n string) bool { return e.host(n).facts.Labels[label] != value }) {
-			common = append(common, label+" "+value)
-		}
-	}
-	if len(common) == 0 {
-		return ""
-	}
-	return "; they share " + strings.Join(common, ", ")
-}
-
-func some(names []string) string {
-	if len(names) > 6 {
-		return strings.Join(names[:6], ", ") + fmt.Sprintf(" and %d more", len(names)-6)
-	}
-	return strings.Join(names, ", ")
 }
 
 func clock(t time.Time) string { return t.UTC().Format("15:04:05") }

@@ -1,16 +1,33 @@
 package engine
 
+// hostSeen takes in a host's facts. Once its service was taken out, only readings made for the incident count: a list
+// begun before our own write would undo it in our eyes.
 func (e *Engine) hostSeen(f HostFacts) {
 	h := e.host(f.Name)
 	if in := e.incidentOf(f.Name); in != nil && in.Out.Begun && h.facts.Service.ID != "" {
-		f.Service = h.facts.Service // a list begun before our own write would undo it in our eyes; readings made for the incident count
+		f.Service = h.facts.Service
+	} else {
+		h.serviceAt = e.now
 	}
 	h.facts = f
+	e.liftForbidden(h)
 }
 
+// liftForbidden: an operator took back a host that a given-up incident had left out of service.
+func (e *Engine) liftForbidden(h *host) {
+	if len(h.forbidden) > 0 && e.incidentOf(h.facts.Name) == nil && h.steadily() {
+		h.forbidden = nil
+		e.touchHost(h.facts.Name)
+		e.regate(h.facts.Name)
+	}
+}
+
+// hostForgotten forgets a host that Nova no longer lists. One that pulses is no less there for a cell that doesn't answer.
 func (e *Engine) hostForgotten(name string) {
-	if e.incidentOf(name) == nil {
+	if h := e.hosts[name]; h != nil && e.incidentOf(name) == nil && !h.pulses() {
 		delete(e.hosts, name)
+		delete(e.gated, name)
+		e.touchHost(name)
 	}
 }
 

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // asked carries out an operator's request, or says why not. Every one is answered in the same step.
@@ -103,13 +105,19 @@ func (e *Engine) confirmDown(ev Asked) (string, error) {
 		return "", fmt.Errorf("%s pulses: it is not down", ev.Host)
 	}
 	in := e.incidentOf(ev.Host)
-	if in != nil && in.Proof != nil && in.Proof.Kind != "reboot" && in.Revoked == "" {
+	if in != nil && in.fenced() && in.Phase != PhaseFencing && in.Revoked == "" {
 		return "", fmt.Errorf("incident %s has a proof already: %s", in.ID, in.Proof)
 	}
-	if in == nil {
+	if t := strings.ToLower(h.facts.Hypervisor); t != "" && t != "qemu" && t != "kvm" && t != "fake" {
+		return "", fmt.Errorf("the hypervisor of %s is %s: its VMs may run on although it is down", ev.Host, h.facts.Hypervisor)
+	}
+	switch {
+	case in == nil:
 		now := h.now
 		now.Verdict, now.Reason = ByOperator, "an operator's word"
 		in = e.openIncident(h, now, PhaseOpen)
+	case in.Phase == PhaseInPlace:
+		e.beginAnew(in, PhaseOpen)
 	}
 	if e.busy("fence/" + in.ID) {
 		e.tell(in, "a fence is under way; its result will be added")
@@ -133,8 +141,8 @@ func (e *Engine) fenceByHand(ev Asked) (string, error) {
 		now := h.now
 		now.Verdict, now.Reason = ByOperator, fmt.Sprintf("%s: %s", ev.By, ev.Reason)
 		in = e.openIncident(h, now, PhaseOpen)
-	case in.Phase == PhaseAlert || in.Phase == PhaseOpen:
-		in.Verdict, in.Phase = ByOperator, PhaseOpen
+	case in.Proof == nil && !e.busy("fence/"+in.ID):
+		in.Verdict, in.Phase, in.Fencing.Next = ByOperator, PhaseOpen, zeroTime
 		e.tell(in, fmt.Sprintf("%s asks to fence it: %s", ev.By, ev.Reason))
 	default:
 		return "", fmt.Errorf("incident %s of %s is already %s", in.ID, ev.Host, in.Phase)
@@ -147,6 +155,12 @@ func (e *Engine) readmitByHand(ev Asked) (string, error) {
 	switch {
 	case e.hosts[ev.Host] == nil:
 		return "", unknownHost(ev.Host)
+	case in == nil && len(e.hosts[ev.Host].forbidden) > 0:
+		h := e.hosts[ev.Host]
+		h.forbidden = nil
+		e.touchHost(ev.Host)
+		e.regate(ev.Host)
+		return fmt.Sprintf("%s: nothing is forbidden there any more; take its service back in Nova (openstack compute service set --up, --enable)", ev.Host), nil
 	case in == nil:
 		return "", fmt.Errorf("%s has no open incident: there is nothing to readmit it from", ev.Host)
 	case in.Phase != PhaseRecovered:
@@ -159,63 +173,107 @@ func (e *Engine) readmitByHand(ev Asked) (string, error) {
 
 // retry takes away what only an operator may: a stop by somebody else, a contradicted proof, a VM that was given up.
 func (e *Engine) retry(ev Asked) (string, error) {
-	in := e.incidents[ev.Incident]
-	if in == nil {
-		return "", fmt.Errorf("there is no incident %q", ev.Incident)
+	in, err := e.openByID(ev.Incident)
+	if err != nil {
+		return "", err
 	}
-	if in.closed() {
-		return "", fmt.Errorf("incident %s is closed", in.ID)
+	if in.Aborted != "" {
+		return "", fmt.Errorf("incident %s was given up: %s", in.ID, in.Aborted)
 	}
-	if in.Revoked != "" {
-		in.Revoked, in.Phase, in.Proof = "", PhaseOpen, nil // begins again at the fence: the old proof is worth nothing
-	}
-	in.Foreign, in.Out.UndoneByOther, in.Aborted = "", false, ""
-	in.Fencing.Next, in.Fencing.Level = zeroTime, 0
-	if in.Out.Done && !e.host(in.Host).facts.Service.ForcedDown && in.Return.Boot == "" {
+	in.Foreign, in.Fencing.Next, in.Fencing.Level = "", zeroTime, 0
+	e.host(in.Host).verdicts = nil
+	e.touchHost(in.Host)
+	switch {
+	case in.Revoked != "": // begins again at the fence, on an operator's word: the old proof is worth nothing
+		in.Revoked, in.Phase, in.Proof, in.Verdict = "", PhaseOpen, nil, ByOperator
+		in.Out.Done = false
+	case in.Out.UndoneByOther && in.Return.Boot == "":
 		in.Out.Done, in.Phase = false, PhaseTakingOut
 	}
-	e.host(in.Host).verdicts = nil
+	in.Out.UndoneByOther = false
 	n := 0
 	for _, r := range e.recoveries(in) {
-		if ev.VM != "" && ev.VM != r.VM.ID && ev.VM != r.VM.Name || r.Open() != nil || in.Return.Boot != "" {
+		if ev.VM != "" && ev.VM != r.VM.ID && ev.VM != r.VM.Name || in.Return.Boot != "" {
 			continue
 		}
-		if r.State == Held || r.State == Failed {
-			r.Tries, r.NotBefore = 0, zeroTime
+		if a := r.Open(); a != nil && a.Seen && a.Migration == "" && ev.VM != "" {
+			a.Ended, a.Why = e.now, ev.By+" says that nothing came of it"
+			r.State = Held
+		}
+		if r.Elsewhere != "" && (!r.disputed() || ev.VM == "") {
+			continue // whether it runs there is found out, not decided
+		}
+		if r.Open() == nil && r.VM.Host == in.Host && (r.State == Held || r.State == Failed) {
+			r.Tries, r.NotBefore, r.Elsewhere = 0, zeroTime, ""
 			e.setState(r, Unaccounted, "an operator asks for another try; read afresh")
 			n++
 		}
 	}
-	if n > 0 && in.Phase == PhaseRecovered {
+	if n > 0 && in.Phase == PhaseRecovered && !in.Return.PowerOn {
 		in.Phase = PhaseResurrecting
 	}
 	e.tell(in, fmt.Sprintf("%s: another try (%d VMs)", ev.By, n))
 	return fmt.Sprintf("incident %s goes on; %d VMs are tried again", in.ID, n), nil
 }
 
-// abort gives the rest of an incident up. What Nova accepted is still tracked to its end.
-func (e *Engine) abort(ev Asked) (string, error) {
-	in := e.incidents[ev.Incident]
+func (e *Engine) openByID(id string) (*Incident, error) {
+	in := e.incidents[id]
 	switch {
 	case in == nil:
-		return "", fmt.Errorf("there is no incident %q", ev.Incident)
+		return nil, fmt.Errorf("there is no incident %q", id)
 	case in.closed():
-		return "", fmt.Errorf("incident %s is closed", in.ID)
-	case ev.Reason == "":
+		return nil, fmt.Errorf("incident %s is closed", in.ID)
+	}
+	return in, nil
+}
+
+// abort gives the rest of an incident up. What Nova accepted is still tracked to its end: see windDown.
+func (e *Engine) abort(ev Asked) (string, error) {
+	in, err := e.openByID(ev.Incident)
+	if err != nil {
+		return "", err
+	}
+	if ev.Reason == "" {
 		return "", fmt.Errorf("giving an incident up needs a reason (--reason)")
 	}
 	in.Aborted = fmt.Sprintf("%s: %s", ev.By, ev.Reason)
 	for _, r := range e.recoveries(in) {
-		if !r.State.Settled() && r.Open() == nil || r.State == Failed {
-			r.NotBefore = zeroTime
-			e.setState(r, Skipped, "given up by "+in.Aborted)
-		}
+		e.giveUp(in, r)
 	}
 	e.tell(in, "given up by "+in.Aborted)
-	if in.Phase == PhaseAlert || in.Phase == PhaseOpen || in.Phase == PhaseFencing && !e.busy("fence/"+in.ID) {
-		e.closeIncident(in, "given up")
-	}
 	return fmt.Sprintf("incident %s is given up; what Nova accepted is tracked to its end", in.ID), nil
+}
+
+func (e *Engine) giveUp(in *Incident, r *Recovery) {
+	if r.Open() == nil && (!r.State.Settled() && r.State != Verifying || r.State == Failed) {
+		r.NotBefore = zeroTime
+		e.setState(r, Skipped, "given up by "+in.Aborted)
+	}
+}
+
+// windDown ends an incident that was given up, once nothing of it is under way. Its host stays as it is: out of service
+// if it was taken out, and what runs elsewhere stays forbidden there until an operator takes it back.
+func (e *Engine) windDown(in *Incident) {
+	for _, r := range e.recoveries(in) {
+		e.giveUp(in, r)
+	}
+	e.block(in, e.mayAct(in))
+	for _, key := range []string{"fence/", "out/", "on/", "back/"} {
+		if e.busy(key + in.ID) {
+			return
+		}
+	}
+	if slices.ContainsFunc(e.recoveries(in), func(r *Recovery) bool { return r.Open() != nil || !r.State.Settled() }) {
+		return
+	}
+	h := e.host(in.Host)
+	h.forbidden = merge(h.forbidden, e.forbiddenOn(in))
+	e.touchHost(in.Host)
+	why := "given up"
+	if in.Out.Begun {
+		why += "; " + in.Host + " stays out of service until an operator takes it back"
+	}
+	e.closeIncident(in, why)
 }
 
 func unknownHost(name string) error {

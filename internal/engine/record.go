@@ -15,12 +15,13 @@ type HostRecord struct {
 	Host        string       `json:"host"`
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
 	Verdicts    []time.Time  `json:"verdicts,omitempty"`
-	Boot        string       `json:"boot,omitempty"` // the last boot whose VMs were accounted for
+	Boot        string       `json:"boot,omitempty"`      // the last boot whose VMs were accounted for
+	Forbidden   []string     `json:"forbidden,omitempty"` // VMs that must not start there: a given-up incident left it out of service
 }
 
 func (e *Engine) hostRecord(name string) HostRecord {
 	h := e.host(name)
-	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.boot}
+	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.boot, Forbidden: h.forbidden}
 }
 
 func splitKey(key string) []string { return strings.Split(key, "/") }
@@ -52,20 +53,21 @@ func (e *Engine) Load(key string, data []byte) error {
 	switch v := into.(type) {
 	case *HostRecord:
 		h := e.host(v.Host)
-		h.maintenance, h.verdicts, h.boot = v.Maintenance, v.Verdicts, v.Boot
+		h.maintenance, h.verdicts, h.boot, h.forbidden = v.Maintenance, v.Verdicts, v.Boot, v.Forbidden
+		h.lived = v.Boot != "" // a new leader counts those it hasn't heard yet among the hosts that could be seen
 	case *Incident:
-		e.incidents[v.ID] = v
-		if e.vms[v.ID] == nil {
-			e.vms[v.ID] = map[string]*Recovery{}
+		e.keep(v)
+		if h := e.host(v.Host); v.Proof != nil && v.Proof.At.After(h.cleared) {
+			h.cleared = v.Proof.At
 		}
-		if v.Proof != nil {
-			e.host(v.Host).cleared = v.Proof.At
+		if !v.Fencing.At.IsZero() {
+			e.fences = append(e.fences, v.Fencing.At)
 		}
 	case *Recovery:
 		if e.vms[v.Incident] == nil {
 			e.vms[v.Incident] = map[string]*Recovery{}
 		}
-		e.vms[v.Incident][v.VM.ID] = v
+		e.add(v)
 	}
 	return nil
 }

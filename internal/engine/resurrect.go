@@ -5,71 +5,69 @@ import (
 	"time"
 )
 
-// resurrect drives an incident's VMs: reads what is open to its end, then begins what may begin.
+// migrationsFresh is how old the last word on Nova's migrations may be when something is sent: somebody else may be
+// evacuating the host too.
+const migrationsFresh = 10 * time.Second
+
+// resurrect drives an incident's VMs: begins what may begin, until all are settled.
 func (e *Engine) resurrect(in *Incident) {
-	e.follow(in)
 	locks := e.mayWrite(in)
-	if !e.cfg.Takeover.IsZero() && e.now.Sub(e.cfg.Takeover) < e.cfg.Permit {
-		// A deposed leader may still send what it had committed; wait until its permits have run out.
-		locks = append(locks, Interlock{Code: LockTakeover, Reason: "a new leader waits until the last leader's permits have run out"})
-	}
-	queued := e.waiting(in)
-	if len(locks) == 0 && queued && !e.recheckPower(in) {
-		locks = append(locks, Interlock{Code: LockPower, Reason: "reading the power of " + in.Host + " before anything starts elsewhere"})
-	}
-	if len(locks) == 0 && !e.paused.IsZero() && queued {
-		locks = append(locks, Interlock{Code: LockNova, Reason: "Nova does not take requests now; nothing is forgotten, everything waits"})
-		if e.every("probe/"+in.ID, time.Second) {
+	add := func(code, reason string) { locks = append(locks, Interlock{Code: code, Reason: reason}) }
+	if len(locks) == 0 && e.waiting(in) {
+		if !e.recheckPower(in) {
+			add(LockPower, "reading the power of "+in.Host+" before anything starts elsewhere")
+		}
+		if !e.paused.IsZero() {
+			add(LockNova, "Nova does not take requests now; nothing is forgotten, everything waits")
+		} else if e.now.Sub(e.last(in, "tracked")) > migrationsFresh {
+			add(LockNova, "Nova's migrations must be read before anything is sent")
+		}
+		if len(locks) > 0 && e.every(in, "probe", time.Second) {
 			e.track(in)
 		}
 	}
 	e.block(in, locks)
-	if in.Phase != PhaseResurrecting {
-		return // the power read fenced it again
-	}
 	if len(locks) == 0 {
 		e.begin(in)
 	}
 	if e.settled(in) {
-		if in.Aborted != "" {
-			e.closeIncident(in, "given up; "+in.Host+" stays out of service until an operator takes it back")
-			return
-		}
 		in.Phase, in.Stages.Resurrected = PhaseRecovered, e.now
 		e.tell(in, e.summary(in))
 	}
 }
 
-// follow reads whatever is open: it goes on while disarmed, since what Nova accepted happens anyway.
+// follow reads whatever is open, in every phase: it goes on while disarmed or held, since what Nova accepted happens
+// anyway.
 func (e *Engine) follow(in *Incident) {
-	open, held := false, false
-	if in.Out.Done && in.Return.Boot == "" && e.every("service/"+in.ID, 3*time.Second) {
-		e.do("service/"+in.ID, Action{Do: ReadService, Incident: in.ID, Host: in.Host})
+	if !in.Planned {
+		return
 	}
+	if in.Out.Done && in.Return.Boot == "" && in.fenced() {
+		e.repeat(in, "service/"+in.ID, 3*time.Second, Action{Do: ReadService, Incident: in.ID, Host: in.Host})
+	}
+	open, queued, held := false, false, false
 	for _, r := range e.recoveries(in) {
 		switch r.State {
 		case Resurrecting:
 			open = true
 			e.followAttempt(in, r)
 		case Verifying:
-			if e.every("look/"+r.VM.ID, time.Second) {
-				e.look(in, r)
-			}
+			e.lookEvery(in, r, time.Second)
 		case Unaccounted:
-			if e.every("look/"+r.VM.ID, 5*time.Second) {
-				e.look(in, r)
-			}
+			e.lookEvery(in, r, 5*time.Second)
+		case Queued:
+			queued = true
 		case Held:
-			held = true
+			held = held || in.Return.Boot == "" || r.Elsewhere != ""
 		}
 	}
-	if open && e.every("track/"+in.ID, time.Second) {
+	if open && e.every(in, "track", time.Second) || queued && e.every(in, "track", 2*time.Second) {
 		e.track(in)
 	}
-	if held && in.Return.Boot == "" && e.every("held/"+in.ID, 5*time.Second) {
-		e.do("list/"+in.Host, Action{Do: ListServers, Incident: in.ID, Host: in.Host, Why: "held VMs are looked at again"})
+	if held && in.fenced() {
+		e.list(in, 5*time.Second, "held VMs are looked at again")
+		e.settleArrivals(in)
 	}
-	e.settleArrivals(in)
 }
 
 func (e *Engine) track(in *Incident) {
@@ -77,7 +75,13 @@ func (e *Engine) track(in *Incident) {
 }
 
 func (e *Engine) look(in *Incident, r *Recovery) {
-	e.do("look/"+r.VM.ID, Action{Do: Look, Incident: in.ID, Host: in.Host, VM: r.VM.ID})
+	e.do("look/"+in.ID+"/"+r.VM.ID, Action{Do: Look, Incident: in.ID, Host: in.Host, VM: r.VM.ID})
+}
+
+func (e *Engine) lookEvery(in *Incident, r *Recovery, period time.Duration) {
+	if e.every(in, "look/"+r.VM.ID, period) {
+		e.look(in, r)
+	}
 }
 
 // followAttempt looks after one unresolved evacuation that has no answer, or whose destination died.
@@ -86,27 +90,36 @@ func (e *Engine) followAttempt(in *Incident, r *Recovery) {
 	if a == nil {
 		return
 	}
-	dest := either(a.To, a.Target)
-	if o := e.incidentOf(dest); dest != "" && o != nil && o.Proof != nil && o.Proof.Kind != "reboot" && o.Planned {
-		a.Ended, a.Why = e.now, "its destination "+dest+" has a proof"
-		e.setState(r, Verifying, "its destination "+dest+" died; where Nova counts it decides")
-		e.look(in, r)
-		return
-	}
 	if a.Answer == Intended && !e.busy("evacuate/"+r.VM.ID) {
 		a.Answer, a.Answered, a.Why = Unanswered, e.now, "an earlier leader began it and nobody heard the answer"
 		e.tellVM(r, "the evacuation to "+either(a.Target, "the scheduler's choice")+" was begun by an earlier leader; its answer is read back")
 	}
-	if a.Answer == Unanswered && a.Migration == "" && e.every("inspect/"+r.VM.ID, 3*time.Second) {
-		e.do("inspect/"+r.VM.ID, Action{Do: Inspect, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Since: in.Listed})
+	dest := either(a.To, a.Target)
+	if o := e.incidentOf(dest); dest != "" && o != nil && a.Answer == Accepted && o.fenced() && o.Revoked == "" && o.Planned {
+		e.endAtProof(o, r, a)
+		e.setState(r, Verifying, "its destination "+dest+" died; where Nova counts it decides")
+		e.look(in, r)
+		return
 	}
+	if a.Answer == Unanswered && a.Migration == "" {
+		e.repeat(in, "inspect/"+r.VM.ID, 3*time.Second, Action{Do: Inspect, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Since: in.Listed})
+	}
+}
+
+// endAtProof ends an evacuation whose destination certainly runs nothing any more. The order to start the VM may still
+// lie in that host's queue: it must not start there when the host returns.
+func (e *Engine) endAtProof(dest *Incident, r *Recovery, a *Attempt) {
+	a.Ended, a.Why = e.now, "its destination "+dest.Host+" has a proof"
+	dest.Strays = merge(dest.Strays, []string{r.VM.ID})
+	e.touch(dest)
+	e.touchVM(r)
 }
 
 // begin starts as many evacuations as the limits allow, in the queue's order.
 func (e *Engine) begin(in *Incident) {
 	load := e.load()
 	for _, r := range e.recoveries(in) {
-		if r.State == Failed && !r.NotBefore.IsZero() && e.now.After(r.NotBefore) && in.Return.Boot == "" {
+		if r.dueAgain(e.now) && in.Return.Boot == "" {
 			e.setState(r, Queued, "tried again: "+r.Reason)
 		}
 		if r.State != Queued || e.now.Before(r.NotBefore) || r.Open() != nil {
@@ -116,9 +129,8 @@ func (e *Engine) begin(in *Incident) {
 			return
 		}
 		if r.Reset {
-			if e.do("reset/"+r.VM.ID, Action{Do: ResetState, Incident: in.ID, Host: in.Host, VM: r.VM.ID}) != nil {
-				e.touchVM(r)
-			}
+			e.touchVM(r)
+			e.do("reset/"+r.VM.ID, Action{Do: ResetState, Incident: in.ID, Host: in.Host, VM: r.VM.ID})
 			continue
 		}
 		target, verdict, why := e.target(in, r, load)
@@ -151,11 +163,16 @@ func (e *Engine) evacuate(in *Incident, r *Recovery, target, why string) {
 // waiting reports whether any VM of the incident still has to be sent.
 func (e *Engine) waiting(in *Incident) bool {
 	for _, r := range e.vms[in.ID] {
-		if r.State == Queued || r.State == Failed && !r.NotBefore.IsZero() && e.now.After(r.NotBefore) {
+		if r.State == Queued || r.dueAgain(e.now) {
 			return true
 		}
 	}
 	return false
+}
+
+// dueAgain reports whether a failed recovery's back-off has passed.
+func (r *Recovery) dueAgain(now time.Time) bool {
+	return r.State == Failed && !r.NotBefore.IsZero() && now.After(r.NotBefore)
 }
 
 func (e *Engine) settled(in *Incident) bool {

@@ -1,19 +1,20 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/ninelives-ha/ninelives/internal/policy"
 )
@@ -27,7 +28,8 @@ func TestScenarios(t *testing.T) {
 		t.Fatalf("no scenarios: %v", err)
 	}
 	for _, f := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+		name := strings.TrimSuffix(filepath.Base(f), ".txt")
+		t.Run(name, func(t *testing.T) {
 			text, err := os.ReadFile(f)
 			if err != nil {
 				t.Fatal(err)
@@ -42,37 +44,49 @@ func TestScenarios(t *testing.T) {
 				}
 				return
 			}
-			if d := cmp.Diff(strings.Split(string(text), "\n"), strings.Split(got, "\n")); d != "" {
-				t.Errorf("%s (- expected, + came; go test ./internal/engine -run 'TestScenarios/%s' -update rewrites it):\n%s",
-					f, strings.TrimSuffix(filepath.Base(f), ".txt"), d)
+			if d := gocmp.Diff(strings.Split(string(text), "\n"), strings.Split(got, "\n")); d != "" {
+				t.Errorf("%s (- expected, + came; go test ./internal/engine -run 'TestScenarios/%s' -update rewrites it):\n%s", f, name, d)
 			}
 		})
 	}
 }
 
-// script drives an engine by lines of text. Lines before "----" are events, each with its time in seconds; what follows,
-// up to an empty line, are the decisions. The harness plays a Nova that answers nothing by itself: every answer is a line.
+// script drives an engine and a small cloud (world) by lines of text. A line is a time in seconds, a word and its
+// options; what follows "----", up to an empty line, are the decisions: what was said, and what was done to the world.
+// Reads are answered by the world within a tick and aren't shown. The words:
+//
+//	verdict HOST VERDICT "reason" [boot= via=]   suspect HOST   up HOST          what detection says
+//	dies HOST   cut HOST   uncut HOST   boots HOST   power HOST on               what happens to machines
+//	vm NAME status=… power=… host=… task=…   gone NAME   guest NAME HOST         what happens to VMs
+//	migration VM/TYPE/STATUS/SOURCE/DEST[/USER]   service HOST forced=… disabled=… reason=…
+//	answer ACTION HOW                                                            how the world answers (see world.write)
+//	ask VERB host=… reason=…   policy "…"   takeover   quorum …   show [gate]
 type script struct {
-	e       *Engine
+	e *Engine
+	w *world
+
 	now     time.Duration
-	vms     map[string]*VM
+	due     []dueEvent
 	out     []string
 	records map[string][]byte
-	policy  string
+	policy  *policy.Policy
 	cfg     Config
-	last    map[string]string // last action of a kind and subject, by "kind subject"
-	uuids   map[string]int
-	quiet   map[string]string // last printed state of a record
+}
+
+type dueEvent struct {
+	at time.Duration
+	a  Action
 }
 
 var epochStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+const scriptTick = 200 * time.Millisecond
+
 func (s *script) time() time.Time { return epochStart.Add(s.now) }
 
 func runScript(text string) (string, error) {
-	s := &script{vms: map[string]*VM{}, records: map[string][]byte{}, last: map[string]string{}, uuids: map[string]int{}, quiet: map[string]string{},
-		cfg: Config{Epoch: 1, User: "ninelives"}}
-	s.e = New(s.cfg, policy.Default())
+	s := &script{records: map[string][]byte{}, cfg: Config{Epoch: 1, User: "ninelives"}, policy: policy.Default(), w: newWorld(epochStart)}
+	s.e = New(s.cfg, s.policy)
 	var result []string
 	skipping := false
 	for n, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
@@ -97,28 +111,84 @@ func runScript(text string) (string, error) {
 	if len(s.out) > 0 {
 		result = append(append(result, "----"), s.out...)
 	}
+	if len(s.w.twice) > 0 {
+		return "", errors.New("S1: " + strings.Join(s.w.twice, "; "))
+	}
 	return strings.Join(result, "\n") + "\n", nil
 }
 
 func (s *script) line(line string) error {
 	w := words(line)
-	if w[0] == "cloud" || w[0] == "policy" {
+	switch w[0] {
+	case "cloud":
 		return s.setUp(w)
+	case "policy":
+		p, err := policy.Parse("policy.yaml", []byte(strings.ReplaceAll(strings.Join(w[1:], " "), `\n`, "\n")))
+		if err != nil {
+			return err
+		}
+		s.policy = p
+		s.step(PolicyChanged{p})
+		return nil
 	}
 	at, err := strconv.ParseFloat(strings.TrimSuffix(w[0], "s"), 64)
 	if err != nil {
 		return fmt.Errorf("a line begins with its time: %w", err)
 	}
-	if until := time.Duration(at * float64(time.Second)); until < s.now {
+	until := time.Duration(at * float64(time.Second)).Round(time.Millisecond)
+	if until < s.now {
 		return fmt.Errorf("time goes back from %v", s.now)
-	} else {
-		for s.now+200*time.Millisecond < until { // the shell ticks
-			s.now += 200 * time.Millisecond
-			s.step(Tick{})
-		}
-		s.now = until
 	}
+	s.wait(until)
 	return s.event(w[1], w[2:])
+}
+
+// wait lets time pass: ticks, answers that are due, and every two seconds a report of each agent.
+func (s *script) wait(until time.Duration) {
+	for s.now < until {
+		s.now = min(until, s.now+scriptTick)
+		s.w.pass(s.time())
+		slices.SortStableFunc(s.due, func(a, b dueEvent) int { return cmp.Compare(a.at, b.at) })
+		for len(s.due) > 0 && s.due[0].at <= s.now {
+			a := s.due[0].a
+			s.due = s.due[1:]
+			s.perform(a)
+		}
+		if s.now%(2*time.Second) == 0 {
+			s.reports()
+		}
+		s.step(Tick{})
+	}
+}
+
+func (s *script) reports() {
+	for _, n := range s.w.names() {
+		if m := s.w.machines[n]; m.on && !m.cut {
+			s.step(AgentReported{Host: n, Report: s.w.report(m)})
+		}
+	}
+}
+
+func (s *script) perform(a Action) {
+	if a.Do == AskGuests {
+		m := s.w.machines[a.Host]
+		if !m.on || m.cut {
+			s.step(Answered{Action: a.ID, Answer: NotSent, Text: "no agent is connected"})
+			return
+		}
+		r := s.w.report(m)
+		r.AsOf = s.time()
+		s.step(AgentReported{Host: a.Host, Report: r})
+		s.step(Answered{Action: a.ID, Answer: Accepted})
+		return
+	}
+	ev := s.w.read(a)
+	if a.Do.Dangerous() {
+		ev = s.w.write(a)
+	}
+	if ev != nil {
+		s.step(ev)
+	}
 }
 
 // words splits at spaces outside of quotes; key=value stay together.
@@ -126,21 +196,16 @@ func words(line string) []string {
 	var out []string
 	var cur strings.Builder
 	quoted := false
-	for _, r := range line {
+	for _, r := range line + " " {
 		switch {
 		case r == '"':
 			quoted = !quoted
-		case r == ' ' && !quoted:
-			if cur.Len() > 0 {
-				out = append(out, cur.String())
-				cur.Reset()
-			}
-		default:
+		case r != ' ' || quoted:
 			cur.WriteRune(r)
+		case cur.Len() > 0:
+			out = append(out, cur.String())
+			cur.Reset()
 		}
-	}
-	if cur.Len() > 0 {
-		out = append(out, cur.String())
 	}
 	return out
 }
@@ -154,242 +219,200 @@ func option(args []string, key, def string) string {
 	return def
 }
 
-// setUp: cloud hosts=3 [levels=2] vms=db-1@h1(status=PAUSED;priority=…),web-1@h1   ·   policy "text"
+// setUp: cloud hosts=3 [levels=0|1|2 nova=2.95 driver=fake stores=no] vms=db-1@h1(status=PAUSED;tag=pet),web-1@h1
 func (s *script) setUp(w []string) error {
-	if w[0] == "policy" {
-		p, err := policy.Parse("policy.yaml", []byte(strings.ReplaceAll(strings.Join(w[1:], " "), `\n`, "\n")))
-		if err != nil {
-			return err
-		}
-		s.policy = p.Source()
-		s.step(PolicyChanged{p})
-		s.out = nil
-		return nil
-	}
 	hosts, _ := strconv.Atoi(option(w, "hosts", "3"))
 	for i := 1; i <= hosts; i++ {
-		s.host(fmt.Sprintf("h%d", i), w)
+		name := fmt.Sprintf("h%d", i)
+		m := s.w.addMachine(name, "nova", option(w, "levels", "1"))
+		m.facts.Hypervisor = option(w, "driver", "QEMU")
+		m.facts.Service = m.service
+		s.step(HostSeen{m.facts})
+		s.step(AgentReported{Host: name, Report: s.w.report(m)})
+		s.step(Assessed{Host: name, Verdict: Up, Boot: m.bootID(), LastLife: s.time(), Since: s.time(), Reason: "pulses"})
 	}
-	if list := option(w, "vms", ""); list != "" {
-		for _, one := range strings.Split(list, ",") {
-			if err := s.vm(one); err != nil {
-				return err
-			}
+	if option(w, "nova", "") == "2.95" {
+		s.step(CloudSeen{User: "ninelives", StaysStopped: true})
+	}
+	for _, one := range strings.FieldsFunc(option(w, "vms", ""), func(r rune) bool { return r == ',' }) {
+		name, rest, _ := strings.Cut(one, "@")
+		host, opts, _ := strings.Cut(strings.TrimSuffix(rest, ")"), "(")
+		if s.w.machines[host] == nil {
+			return fmt.Errorf("a VM is name@host, not %q", one)
 		}
+		change(s.w, s.w.addVM(name, host), strings.Split(opts, ";"))
 	}
-	for i := 1; i <= hosts; i++ {
-		h := fmt.Sprintf("h%d", i)
-		s.step(InventoryRead{Host: h, VMs: s.on(h)})
+	for _, h := range s.w.names() {
+		s.step(InventoryRead{Host: h, VMs: s.w.on(h)})
 	}
-	s.out = nil
+	s.wait(time.Second) // every agent is told its gate's state
+	s.out, s.now = nil, 0
+	s.due = nil
 	return nil
 }
 
-func (s *script) host(name string, w []string) {
-	levels := []string{"bmc-" + name}
-	switch option(w, "levels", "1") {
-	case "0":
-		levels = nil
-	case "2":
-		levels = append(levels, "pdu-"+name)
-	}
-	s.step(HostSeen{HostFacts{
-		Name: name, Zone: option(w, "zone", "nova"), Hypervisor: option(w, "hypervisor", "fake"), Levels: levels, FreeMB: 64000, FreeVCPUs: 64,
-		Service: Service{ID: "svc-" + name, Up: true, Fresh: true},
-	}})
-	s.step(AgentReported{Host: name, Report: AgentReport{Boot: "boot1-" + name, Stores: []string{option(w, "store", "nfs:shared")}}})
-	s.step(Assessed{Host: name, Verdict: Up, Boot: "boot1-" + name, LastLife: s.time(), Since: s.time(), Reason: "pulses"})
-}
-
-func (s *script) vm(one string) error {
-	name, rest, ok := strings.Cut(one, "@")
-	if !ok {
-		return fmt.Errorf("a VM is name@host, not %q", one)
-	}
-	host, opts, _ := strings.Cut(strings.TrimSuffix(rest, ")"), "(")
-	o := strings.Split(opts, ";")
-	mem, _ := strconv.Atoi(option(o, "mb", "512"))
-	v := &VM{
-		ID: name, Name: name, Host: host, Status: option(o, "status", "ACTIVE"), Task: option(o, "task", ""), Power: option(o, "power", "running"), Launched: option(o, "launched", "yes") == "yes",
-		ImageBooted: option(o, "disk", "image") == "image", MemoryMB: mem, VCPUs: 1, Immovable: option(o, "immovable", ""),
-		Facts: policy.VM{ID: name, Name: name, Zone: option(o, "zone", "nova"), Aggregates: []string{}, FlavorExtra: map[string]string{}, ImageProperties: map[string]string{}, Metadata: map[string]string{}, Tags: []string{}},
-	}
+func change(w *world, v *VM, o []string) {
+	v.Status, v.Power, v.Task, v.Host = option(o, "status", v.Status), option(o, "power", v.Power), option(o, "task", v.Task), option(o, "host", v.Host)
+	v.Launched, v.Immovable = option(o, "launched", "yes") == "yes", option(o, "immovable", v.Immovable)
+	v.ImageBooted = option(o, "disk", "image") == "image"
+	v.Locked = option(o, "locked", "") == "yes"
+	v.MemoryMB, _ = strconv.Atoi(option(o, "mb", strconv.Itoa(v.MemoryMB)))
 	if tag := option(o, "tag", ""); tag != "" {
 		v.Facts.Tags = []string{tag}
 	}
 	if g := option(o, "apart", ""); g != "" {
 		v.Apart = []string{g}
 	}
-	s.vms[name] = v
-	return nil
-}
-
-func (s *script) on(host string) []VM {
-	var out []VM
-	for _, v := range s.vms {
-		if v.Host == host {
-			out = append(out, *v)
-		}
+	if v.Status != "ACTIVE" && v.Status != "PAUSED" {
+		delete(w.machines[v.Host].guests, v.ID)
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
-	return out
 }
 
-// event turns a line into an event.
+// event turns a line into what happens.
 func (s *script) event(word string, a []string) error {
-	id := func(kind Kind, subject string) string { return s.last[string(kind)+" "+subject] }
 	reason := "" // the last word that is no option
 	if n := len(a); n > 1 && !strings.Contains(a[n-1], "=") {
 		reason = a[n-1]
 	}
+	var m *machine
+	if len(a) > 0 {
+		m = s.w.machines[a[0]]
+	}
 	switch word {
-	case "tick":
-		s.step(Tick{})
-	case "suspect":
-		s.step(Assessed{Host: a[0], Verdict: Up, Suspect: true, Boot: option(a, "boot", "boot1-"+a[0]), LastLife: s.time().Add(-1500 * time.Millisecond), Since: s.time(), Reason: reason})
-	case "up":
-		s.step(Assessed{Host: a[0], Verdict: Up, Boot: option(a, "boot", "boot1-"+a[0]), LastLife: s.time(), Since: s.time(), Reason: "pulses"})
-	case "verdict":
-		s.step(Assessed{Host: a[0], Verdict: Verdict(a[1]), Boot: option(a, "boot", "boot1-"+a[0]), Via: option(a, "via", ""), LastLife: s.time().Add(-2 * time.Second), Since: s.time(), Reason: a[len(a)-1]})
-	case "listed":
-		s.step(s.listing(id(ListServers, a[0]), a))
-	case "unlisted":
-		s.step(Listed{Action: id(ListServers, a[0]), Err: reason})
-	case "fenced":
-		s.step(FenceDone{Action: id(Fence, a[0]), Proven: true, Device: "bmc-" + a[0], Devices: []string{"bmc-" + a[0]}, Sent: true})
-	case "fence-failed":
-		s.step(FenceDone{Action: id(Fence, a[0]), Sent: true, Devices: []string{"bmc-" + a[0]}, Err: reason})
+	case "suspect", "up", "verdict", "withdrawn":
+		s.assess(word, a, m, reason)
+	case "dies":
+		s.w.kill(m)
+	case "cut":
+		m.cut = a[0] != ""
+	case "uncut":
+		m.cut = false
+	case "boots":
+		s.w.boots(m)
+		s.step(AgentReported{Host: a[0], Report: s.w.report(m)})
 	case "power":
-		s.step(PowerRead{Action: id(ReadPower, a[0]), Readings: []Reading{{Device: "bmc-" + a[0], State: a[1], At: s.time()}}})
-	case "accepted", "refused", "unanswered", "not-sent": // accepted KIND SUBJECT
-		status, _ := strconv.Atoi(option(a, "status", "0"))
-		s.step(Answered{Action: id(Kind(a[0]), a[1]), Answer: Answer(word), Status: status, Text: option(a, "text", "")})
-	case "inspected":
-		n, _ := strconv.Atoi(option(a, "evacuations", "0"))
-		s.step(Inspected{Action: id(Inspect, a[0]), Evacuations: n})
-	case "tracked":
-		s.step(s.tracking(id(Track, a[0]), a))
-	case "untracked":
-		s.step(Tracked{Action: id(Track, a[0]), Err: reason})
-	case "looked":
-		v, found := s.vms[a[0]]
-		ev := Looked{Action: id(Look, a[0]), Found: found && option(a, "found", "yes") == "yes"}
-		if found {
-			v.Host, v.Status, v.Power, v.Task = option(a, "host", v.Host), option(a, "status", v.Status), option(a, "power", v.Power), option(a, "task", "")
-			ev.VM = *v
-		}
-		s.step(ev)
+		m.power = a[1]
+	case "driver":
+		m.facts.Hypervisor = a[1]
+		s.step(HostSeen{m.facts})
 	case "service":
-		on := func(key string) bool { return slices.Contains(a, key) }
-		s.step(ServiceRead{Action: id(ReadService, a[0]), Host: a[0], Service: Service{
-			ID: "svc-" + a[0], Up: !on("forced"), Fresh: on("fresh"), ForcedDown: on("forced"), Disabled: on("disabled"), DisabledReason: option(a, "reason", ""),
-		}})
-	case "report":
-		s.step(AgentReported{Host: a[0], Report: AgentReport{
-			Boot: option(a, "boot", "boot1-"+a[0]), GuestsSeen: option(a, "guests", "none") != "none", Guests: list(option(a, "guests", "")),
-			Stores: list(option(a, "stores", "nfs:shared")), GateClosed: option(a, "gate", "open") == "closed", AsOf: s.time(),
-		}})
-	case "ask":
-		s.step(Asked{ID: "ask", By: "admin", Verb: Verb(a[0]), Host: option(a, "host", ""), Zone: option(a, "zone", ""), Incident: s.incident(option(a, "incident", "")), VM: option(a, "vm", ""), Reason: option(a, "reason", "")})
+		m.service.ForcedDown = option(a, "forced", "no") == "yes"
+		m.service.Disabled, m.service.DisabledReason = option(a, "disabled", "no") == "yes", option(a, "reason", "")
+		m.service.Up, m.service.Fresh = !m.service.ForcedDown, option(a, "fresh", "yes") == "yes"
+		m.facts.Service = m.service
+		s.step(HostSeen{m.facts})
+	case "vm":
+		change(s.w, s.w.vms[a[0]], a)
 	case "gone":
-		delete(s.vms, a[0])
+		delete(s.w.vms, a[0])
+	case "guest":
+		s.w.machines[a[1]].guests[a[0]] = true
+	case "migration":
+		s.migration(strings.Split(a[0], "/"))
+	case "answer":
+		s.w.answers[Kind(a[0])] = strings.Join(a[1:], " ")
+	case "ask":
+		in := ""
+		if i := s.e.incidentOf(option(a, "incident", "")); i != nil {
+			in = i.ID
+		}
+		s.step(Asked{ID: "ask", By: "admin", Verb: Verb(a[0]), Host: option(a, "host", ""), Zone: option(a, "zone", ""), Incident: in, VM: option(a, "vm", ""), Reason: option(a, "reason", "")})
+	case "quorum": // quorum self=h1 members=3 healthy=3 on=h2 lost=yes
+		q := QuorumChanged{Self: option(a, "self", ""), On: map[string]string{}, Lost: map[string]bool{}}
+		q.Members, _ = strconv.Atoi(option(a, "members", "3"))
+		q.Healthy, _ = strconv.Atoi(option(a, "healthy", "3"))
+		q.On[option(a, "on", q.Self)] = "server-2"
+		q.Lost["server-2"] = option(a, "lost", "") == "yes"
+		s.step(q)
 	case "takeover":
 		return s.takeover()
+	case "show":
+		s.show()
 	default:
 		return fmt.Errorf("unknown word %q", word)
 	}
 	return nil
 }
 
-func list(v string) []string {
-	if v == "" || v == "none" || v == "-" {
-		return nil
+func (s *script) assess(word string, a []string, m *machine, reason string) {
+	ev := Assessed{Host: a[0], Verdict: Up, Boot: option(a, "boot", m.bootID()), Via: option(a, "via", ""), LastLife: s.time().Add(-2 * time.Second), Since: s.time(), Reason: either(reason, word)}
+	switch word {
+	case "suspect":
+		ev.Suspect = true
+	case "verdict":
+		ev.Verdict = Verdict(a[1])
+	case "withdrawn":
+		ev.Verdict, ev.Suspect = "", true
 	}
-	return strings.Split(v, "+")
+	s.step(ev)
 }
 
-func (s *script) listing(action string, a []string) Listed {
-	l := Listed{Action: action, Date: s.time(), VMs: s.on(a[0]), Allocated: list(option(a, "allocated", "")), Allocations: true, Service: s.e.host(a[0]).facts.Service}
-	for _, m := range list(option(a, "migrations", "")) {
-		p := strings.Split(m, "/") // vm/type/status/source/dest
-		l.Migrations = append(l.Migrations, Migration{UUID: "old-" + p[0], VM: p[0], Type: p[1], Status: p[2], Source: p[3], Dest: p[4]})
+func (s *script) migration(p []string) {
+	mv := &move{Migration: Migration{UUID: "old-" + p[0], VM: p[0], Type: p[1], Status: p[2], Source: p[3], Dest: p[4], User: "ninelives", Created: s.time()}}
+	if len(p) > 5 {
+		mv.UUID, mv.User = p[5]+"-"+p[0], p[5]
 	}
-	if drop := option(a, "without", ""); drop != "" {
-		l.VMs = slices.DeleteFunc(l.VMs, func(v VM) bool { return slices.Contains(list(drop), v.ID) })
-	}
-	return l
+	s.w.moves = slices.DeleteFunc(s.w.moves, func(o *move) bool { return o.UUID == mv.UUID })
+	s.w.moves = append(s.w.moves, mv)
 }
 
-// tracking: tracked h1 db-1/done/h2 web-1/accepted/-
-func (s *script) tracking(action string, a []string) Tracked {
-	tr := Tracked{Action: action}
-	for _, m := range a[1:] {
-		p := strings.Split(m, "/")
-		mig := Migration{UUID: "m-" + p[0], VM: p[0], Type: "evacuation", Status: p[1], Source: a[0], Dest: strings.Trim(p[2], "-"), User: "ninelives", Created: s.time()}
-		if len(p) > 3 {
-			mig.UUID = p[3]
-		}
-		if len(p) > 4 {
-			mig.User = p[4]
-		}
-		if v := s.vms[p[0]]; v != nil && p[1] == "done" {
-			v.Host = mig.Dest
-		}
-		tr.Migrations = append(tr.Migrations, mig)
-	}
-	return tr
-}
-
-func (s *script) incident(host string) string {
-	if in := s.e.incidentOf(host); in != nil {
-		return in.ID
-	}
-	return ""
-}
-
-// takeover kills the leader after its records and before its actions' answers; another one loads them.
+// takeover kills the leader after its records and before the answers to its acts; another one loads them.
 func (s *script) takeover() error {
-	old := s.e
 	s.cfg.Epoch++
-	s.cfg.Takeover = s.time()
-	p := policy.Default()
-	if s.policy != "" {
-		var err error
-		if p, err = policy.Parse("policy.yaml", []byte(s.policy)); err != nil {
-			return err
-		}
-	}
-	s.e = New(s.cfg, p)
-	keys := make([]string, 0, len(s.records))
-	for k := range s.records {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	for _, k := range keys {
+	s.cfg.Takeover, s.due = s.time(), nil
+	s.e = New(s.cfg, s.policy)
+	for _, k := range slices.Sorted(keysOf(s.records)) {
 		if err := s.e.Load(k, s.records[k]); err != nil {
 			return err
 		}
 	}
-	names := make([]string, 0, len(old.hosts))
-	for n := range old.hosts {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
-		h := old.hosts[n]
-		s.step(HostSeen{h.facts})
-		s.step(AgentReported{Host: n, Report: h.report})
-		if h.now.Verdict == Up {
-			s.step(h.now)
+	s.print("     a new leader, epoch %d", s.cfg.Epoch)
+	for _, n := range s.w.names() {
+		m := s.w.machines[n]
+		s.step(HostSeen{m.facts})
+		if m.on && !m.cut {
+			s.step(AgentReported{Host: n, Report: s.w.report(m)})
+			s.step(Assessed{Host: n, Verdict: Up, Boot: m.bootID(), LastLife: s.time(), Since: s.time(), Reason: "pulses"})
+		} else {
+			s.step(AgentReported{Host: n, Report: AgentReport{Stores: []string{"nfs:shared"}}})
 		}
 	}
 	return nil
 }
 
-// step runs the engine and writes its decisions down.
+func keysOf(m map[string][]byte) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// show prints how everything stands.
+func (s *script) show() {
+	for _, in := range s.e.Incidents() {
+		_, rs, _ := s.e.Incident(in.ID)
+		locks := ""
+		for _, l := range in.Interlocks {
+			locks += " " + l.Code
+		}
+		s.print("%s %s%s", in.Host, in.Phase, locks)
+		for _, r := range rs {
+			s.print("  %s %s %s", r.VM.Name, r.State, s.plain(r.Reason))
+		}
+	}
+}
+
+// step runs the engine, writes its records as the store would, and its decisions down.
 func (s *script) step(ev Event) {
 	eff := s.e.Step(s.time(), ev)
 	for _, r := range eff.Records {
+		if r.Value == nil {
+			delete(s.records, r.Key)
+			continue
+		}
 		data, err := json.Marshal(r.Value)
 		if err != nil {
 			panic(err)
@@ -404,28 +427,24 @@ func (s *script) step(ev Event) {
 		s.print("say  %s", s.plain(text))
 	}
 	for _, r := range eff.Replies {
-		s.print("reply ok=%v %s", r.OK, s.plain(r.Text))
+		if !r.OK {
+			s.print("no   %s", s.plain(r.Text))
+		}
 	}
 	for _, a := range eff.Actions {
-		subject := a.Host
-		if a.VM != "" {
-			subject = a.VM
+		after := 2 * scriptTick
+		if a.Do == Fence {
+			after = time.Second
 		}
-		s.last[string(a.Do)+" "+subject] = a.ID
-		if a.Do == SendGate && a.Gate.Open && len(a.Gate.Forbidden) == 0 && s.e.incidentOf(a.Host) == nil {
-			defer s.step(Answered{Action: a.ID, Answer: Accepted}) // the everyday order, told to every agent once
-			continue
+		s.due = append(s.due, dueEvent{at: s.now + after, a: a})
+		if a.Do.Dangerous() || a.Do == SendGate && s.e.incidentOf(a.Host) != nil {
+			s.print("do   %s", s.action(a))
 		}
-		if a.Do == Track || a.Do == Look || a.Do == ReadService || a.Do == Inspect {
-			s.print("read %s %s", a.Do, subject)
-			continue
-		}
-		s.print("do   %s", s.action(a, subject))
 	}
 }
 
-func (s *script) action(a Action, subject string) string {
-	text := fmt.Sprintf("%s %s", a.Do, subject)
+func (s *script) action(a Action) string {
+	text := fmt.Sprintf("%s %s", a.Do, either(a.VM, a.Host))
 	switch a.Do {
 	case Evacuate:
 		text += " to " + either(a.Target, "(scheduler)")
@@ -433,11 +452,11 @@ func (s *script) action(a Action, subject string) string {
 			text += " stopped"
 		}
 	case Fence:
-		text += fmt.Sprintf(" level=%d %q", a.Level+1, a.Why)
+		text += fmt.Sprintf(" level=%d", a.Level+1)
 	case TakeOut, PutBack:
 		text += fmt.Sprintf(" disable/enable=%v force=%v", a.Disable, a.Force)
 	case SendGate:
-		text += fmt.Sprintf(" open=%v forbidden=%v %q", a.Gate.Open, a.Gate.Forbidden, s.plain(a.Gate.Reason))
+		text += fmt.Sprintf(" open=%v forbidden=%v", a.Gate.Open, a.Gate.Forbidden)
 	case PowerOn:
 		text += " " + strings.Join(a.Devices, "+")
 	}
@@ -452,12 +471,6 @@ func (s *script) plain(text string) string {
 	return text
 }
 
-// print drops what repeats without news: a scenario is read by people.
 func (s *script) print(format string, args ...any) {
-	line := fmt.Sprintf("%6.1fs  ", s.now.Seconds()) + fmt.Sprintf(format, args...)
-	if strings.HasPrefix(line[9:], "read ") && s.quiet[line[9:]] != "" {
-		return
-	}
-	s.quiet[line[9:]] = "seen"
-	s.out = append(s.out, line)
+	s.out = append(s.out, fmt.Sprintf("%6.1fs  ", s.now.Seconds())+fmt.Sprintf(format, args...))
 }

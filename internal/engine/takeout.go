@@ -1,22 +1,28 @@
 package engine
 
 import (
-	"fmt"
 	"strings"
 	"time"
 )
+
+// ours begins every reason that Ninelives gives for disabling a service.
+const ours = "ninelives: incident "
+
+// serviceFresh is how old a reading of the service may be to write on: whether an operator had disabled it is known
+// from nothing else, and after our own write from nothing at all.
+const serviceFresh = 15 * time.Second
 
 // takeOut tells Nova, in one atomic call, that the host is out of service, and lists its VMs afresh; both at once.
 func (e *Engine) takeOut(in *Incident) {
 	locks := e.mayWrite(in)
 	e.block(in, locks)
-	if !in.Planned && e.every("list/"+in.ID, 5*time.Second) {
-		e.do("list/"+in.Host, Action{Do: ListServers, Incident: in.ID, Host: in.Host, Why: "the plan needs a list read after the proof"})
+	if !in.Planned {
+		e.list(in, 2*time.Second, "the plan needs a list read after the proof")
 	}
 	if len(locks) > 0 {
 		return
 	}
-	if !in.Out.Done && !e.busy("out/"+in.ID) && e.now.After(in.Fencing.Next) {
+	if !in.Out.Done && !e.busy("out/"+in.ID) && !e.now.Before(in.Fencing.Next) {
 		e.beginTakeOut(in)
 	}
 	if in.Out.Done && in.Planned {
@@ -26,19 +32,22 @@ func (e *Engine) takeOut(in *Incident) {
 	}
 }
 
+func (e *Engine) list(in *Incident, period time.Duration, why string) {
+	if !e.busy("list/"+in.ID) && e.every(in, "list", period) {
+		e.do("list/"+in.ID, Action{Do: ListServers, Incident: in.ID, Host: in.Host, Why: why})
+	}
+}
+
 func (e *Engine) beginTakeOut(in *Incident) {
-	s := e.host(in.Host).facts.Service
-	if s.ID == "" {
-		e.block(in, []Interlock{{Code: LockNova, Reason: "Nova's service record of " + in.Host + " is not known yet"}})
-		return
+	h := e.host(in.Host)
+	s := h.facts.Service
+	if s.ID == "" || !in.Out.Begun && e.now.Sub(h.serviceAt) > serviceFresh {
+		e.fail(in, LockNova, "Nova's record of %s's service must be read first", in.Host)
+		return // the list under way brings it
 	}
 	if !in.Out.Begun {
-		in.Out = TakenOut{
-			Begun: true, Disabled: !s.Disabled, Forced: !s.ForcedDown, Reason: "ninelives: incident " + in.ID,
-		}
-		if ours := strings.HasPrefix(s.DisabledReason, "ninelives: incident "); s.Disabled && ours {
-			in.Out.Disabled = true // left over from an earlier incident of ours: it is ours to undo
-		}
+		left := s.Disabled && strings.HasPrefix(s.DisabledReason, ours) // by a given-up incident: it is ours to undo
+		in.Out = TakenOut{Begun: true, Disabled: !s.Disabled || left, Forced: !s.ForcedDown || left, Reason: ours + in.ID}
 	}
 	e.touch(in)
 	e.do("out/"+in.ID, Action{
@@ -50,7 +59,7 @@ func (e *Engine) tookOut(in *Incident, ev Answered) {
 	if ev.Answer == Accepted {
 		in.Out.Done, in.Stages.TakenOut = true, e.now
 		in.Fencing.Round, in.Fencing.Next = 0, zeroTime
-		e.release(in)
+		e.work(in)
 		what := "disabled and forced down"
 		if !in.Out.Disabled {
 			what = "forced down; an operator had disabled it"
@@ -61,7 +70,7 @@ func (e *Engine) tookOut(in *Incident, ev Answered) {
 	// The call is idempotent: whatever became of it, it may be repeated.
 	in.Fencing.Round++
 	in.Fencing.Next = e.now.Add(backoff(in.Fencing.Round, 500*time.Millisecond, 5*time.Second))
-	e.block(in, []Interlock{{Code: LockNova, Reason: fmt.Sprintf("Nova did not take %s out of service (%s): %s; tried again", in.Host, ev.Answer, ev.Text)}})
+	e.fail(in, LockNova, "Nova did not take %s out of service (%s): %s; tried again", in.Host, ev.Answer, ev.Text)
 	e.touch(in)
 }
 
@@ -72,16 +81,16 @@ func (e *Engine) listed(ev Listed) {
 		return
 	}
 	h := e.host(a.Host)
+	in := e.incidents[a.Incident]
 	if ev.Err != "" {
-		if in := e.incidents[a.Incident]; in != nil && in.acting() {
-			e.block(in, []Interlock{{Code: LockNova, Reason: "cannot list " + a.Host + "'s VMs: " + ev.Err + "; tried again"}})
+		if in != nil && !in.Planned {
+			e.fail(in, LockNova, "cannot list %s's VMs: %s; tried again", a.Host, ev.Err)
 		}
 		return
 	}
-	if ev.Service.ID != "" {
-		h.facts.Service = ev.Service
+	if ev.Service.ID != "" && (in == nil || !in.Out.Begun || a.Begun.After(in.Stages.TakenOut)) {
+		h.facts.Service, h.serviceAt = ev.Service, e.now
 	}
-	in := e.incidents[a.Incident]
 	if in == nil {
 		if h.vms == nil {
 			h.vms = ev.VMs
@@ -89,10 +98,16 @@ func (e *Engine) listed(ev Listed) {
 		return
 	}
 	e.paused = zeroTime
+	if in.stuck != nil && in.stuck.Code == LockNova && !in.Out.Begun {
+		e.work(in)
+	}
 	switch {
+	case in.closed() || in.Proof == nil:
+	case in.Phase == PhaseInPlace && a.Begun.Before(in.Return.Seen) || in.fenced() && a.Begun.Before(in.Stages.Proof):
+		e.mark(in, "list", zeroTime) // begun for an earlier life of the host: read again
 	case in.Phase == PhaseInPlace && !in.Planned:
 		e.planInPlace(in, ev)
-	case in.Proof == nil:
+	case in.Phase == PhaseInPlace:
 	case !in.Planned:
 		e.plan(in, ev)
 	default:
@@ -100,16 +115,30 @@ func (e *Engine) listed(ev Listed) {
 	}
 }
 
-// refresh looks again at what held VMs wait for.
+// refresh looks again at what held VMs wait for. One whose hold has no news is left as it is, without a word.
 func (e *Engine) refresh(in *Incident, ev Listed) {
 	for _, vm := range ev.VMs {
 		r := e.vms[in.ID][vm.ID]
-		if r == nil || r.State != Held || len(r.Attempts) > 0 {
+		if r == nil || r.State != Held || r.Open() != nil || r.VM.Host != in.Host || r.disputed() {
 			continue
 		}
 		vm.Facts = r.VM.Facts
-		r.VM = vm
-		e.classify(in, r, ev.Migrations)
+		c := *r
+		c.VM = vm
+		f := e.fate(in, &c, ev.Migrations)
+		if f.state == Queued {
+			if c.Elsewhere == "" && in.Return.Boot == "" {
+				if _, where, why := e.target(in, &c, e.load()); where == placeHeld {
+					f.state, f.reason = Held, why
+				}
+			} else {
+				f.state, f.reason = Held, "its host is coming back"
+			}
+		}
+		if f.state != Held || f.reason != r.Reason || f.elsewhere != r.Elsewhere {
+			r.VM = vm
+			e.settle(r, f)
+		}
 	}
 	e.arrange(in)
 }

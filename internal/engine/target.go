@@ -1,10 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
+	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/policy"
 )
@@ -35,113 +36,144 @@ func (l *loads) add(target string, r *Recovery) {
 	}
 }
 
+// placedLately is how long a VM that arrived somewhere is missing from the inventory's free figures.
+const placedLately = 2 * time.Minute
+
+// load is made once in a step and kept up by add: what ends within the step frees its place at the next one.
 func (e *Engine) load() *loads {
+	if e.loads != nil {
+		return e.loads
+	}
 	l := &loads{count: map[string]int{}, memory: map[string]int{}, groups: map[string]bool{}}
-	for _, in := range e.open() {
+	for _, in := range e.open {
 		for _, r := range e.vms[in.ID] {
 			if a := r.Open(); a != nil {
 				l.add(either(a.To, a.Target), r)
-			} else if r.To != "" && (r.State == Verifying || r.State == Recovered) && r.To != in.Host {
-				l.memory[r.To] += r.VM.MemoryMB // the inventory's free figures are older than this
+			} else if r.To != "" && r.To != in.Host && !r.Done.IsZero() && e.now.Sub(r.Done) < placedLately {
+				l.memory[r.To] += r.VM.MemoryMB
 			}
 		}
 	}
+	e.loads = l
 	return l
 }
 
 // target chooses a named destination: Nova's own scheduler piles VMs up on one host. It still validates our choice.
-// Only after Nova's final refusal of a named one is the choice left to it, and never for a VM whose disk only some
+// Only after Nova's final refusal of all named ones is the choice left to it, and never for a VM whose disk only some
 // hosts can see: Nova would rebuild it from its image without a word.
 func (e *Engine) target(in *Incident, r *Recovery, l *loads) (string, placement, string) {
-	for _, g := range r.VM.Apart {
-		if l.groups[g] {
-			return "", placeWait, ""
-		}
+	if slices.ContainsFunc(r.VM.Apart, func(g string) bool { return l.groups[g] }) {
+		return "", placeWait, ""
 	}
-	if last := lastAttempt(r); last != nil && last.Why == "never reached Nova" && e.mayTake(in, r, last.Target) {
+	if last := lastAttempt(r); last != nil && last.Lost && (last.Target == "" || e.takesNow(in, r, last.Target)) {
 		return last.Target, placeAt, "the same target as the unanswered request"
 	}
-	bound := r.VM.ImageBooted && !r.Rebuild
-	stores := e.host(in.Host).report.Stores
-	from := e.host(in.Host).facts.Aggregates
-	var fit, seeing []string
-	for name, h := range e.hosts {
-		if !e.mayTake(in, r, name) {
-			continue
-		}
-		if bound && !e.shares(from, stores, h) {
-			continue
-		}
-		seeing = append(seeing, name)
-		if !refusedBefore(r, name) && h.facts.FreeMB-l.memory[name] >= r.VM.MemoryMB {
-			fit = append(fit, name)
+	var able, seeing []*host
+	for _, h := range e.targets() {
+		if e.mayTake(in, r, h) {
+			able = append(able, h)
+			if r.VM.ImageBooted && e.shares(in, h) {
+				seeing = append(seeing, h)
+			}
 		}
 	}
-	if len(seeing) == 0 && bound {
-		if len(stores) == 0 {
-			return "", placeHeld, "no host sees its disk: " + in.Host + "'s agent never said which store it lies in"
-		}
-		return "", placeHeld, fmt.Sprintf("no host sees its disk (store %s of %s)", strings.Join(stores, ", "), in.Host)
+	bound := r.VM.ImageBooted && (len(seeing) > 0 || !r.Rebuild)
+	if bound {
+		able = seeing
 	}
-	if len(fit) == 0 {
-		if bound || len(seeing) == 0 {
-			return "", placeHeld, "no living host can take it: none in its zone has room for " + fmt.Sprint(r.VM.MemoryMB) + " MiB"
-		}
-		if l.count[""] >= e.cfg.PerTarget {
-			return "", placeWait, ""
-		}
+	switch {
+	case len(able) == 0 && bound:
+		return "", placeHeld, "no host sees its disk: " + e.storeInWords(in)
+	case len(able) == 0:
+		return "", placeHeld, "no living host can take it"
+	}
+	best := slices.MinFunc(able, func(a, b *host) int { return e.better(r, l, a, b) })
+	name := best.facts.Name
+	tried := refusals(r, name)
+	if bySelf := refusals(r, ""); !bound && (tried > bySelf || refused(r) >= 3*(bySelf+1)) {
+		name, tried = "", bySelf
+	}
+	if l.count[name] >= e.cfg.PerTarget {
+		return "", placeWait, ""
+	}
+	switch {
+	case name == "":
 		return "", placeAt, "Nova refused the named targets; its scheduler chooses"
+	case tried > 0:
+		return name, placeAt, "once more: every fit host has refused it"
 	}
-	e.spread(fit, l)
-	if best := fit[0]; l.count[best] < e.cfg.PerTarget {
-		return best, placeAt, fmt.Sprintf("most room of %d fit hosts", len(fit))
+	return name, placeAt, fmt.Sprintf("most room of %d fit hosts", len(able))
+}
+
+// better orders destinations: refused least often, not full, fewest under way, most memory left, name. One without room
+// by our figures comes last but is tried: Nova counts overcommitment, we don't.
+func (e *Engine) better(r *Recovery, l *loads, a, b *host) int {
+	left := func(h *host) int { return h.facts.FreeMB - l.memory[h.facts.Name] }
+	no := func(yes bool) int {
+		if yes {
+			return 1
+		}
+		return 0
 	}
-	return "", placeWait, ""
+	an, bn := a.facts.Name, b.facts.Name
+	return cmp.Or(
+		refusals(r, an)-refusals(r, bn),
+		no(left(a) < r.VM.MemoryMB)-no(left(b) < r.VM.MemoryMB),
+		no(l.count[an] >= e.cfg.PerTarget)-no(l.count[bn] >= e.cfg.PerTarget),
+		l.count[an]-l.count[bn], left(b)-left(a), strings.Compare(an, bn),
+	)
+}
+
+// targets are the hosts that may take VMs now; found once in a step.
+func (e *Engine) targets() []*host {
+	if e.steady == nil {
+		e.steady = []*host{}
+		for name, h := range e.hosts {
+			_, resting := e.zones[h.facts.Zone]
+			if in := e.incidentOf(name); h.steadily() && !resting && (in == nil || in.Phase == PhaseAlert) {
+				e.steady = append(e.steady, h)
+			}
+		}
+	}
+	return e.steady
+}
+
+func (e *Engine) storeInWords(in *Incident) string {
+	stores := e.host(in.Host).report.Stores
+	if len(stores) == 0 {
+		return in.Host + "'s agent never said which store it lies in"
+	}
+	return fmt.Sprintf("store %s of %s", strings.Join(stores, ", "), in.Host)
 }
 
 // shares reports whether a host sees the dead host's instances store: shared is a relation of the two.
-func (e *Engine) shares(from, stores []string, to *host) bool {
-	switch e.policy.Sharing(from, to.facts.Aggregates) {
+func (e *Engine) shares(in *Incident, to *host) bool {
+	from := e.host(in.Host)
+	switch e.policy.Sharing(from.facts.Aggregates, to.facts.Aggregates) {
 	case policy.Shared:
 		return true
 	case policy.Detect:
-		return slices.ContainsFunc(stores, func(s string) bool { return to.sees(e.now, s) })
+		return slices.ContainsFunc(from.report.Stores, func(s string) bool { return to.sees(e.now, s) })
 	default:
 		return false
 	}
 }
 
-// spread orders destinations: fewest under way first, then most memory left, then name.
-func (e *Engine) spread(names []string, l *loads) {
-	sort.Slice(names, func(i, j int) bool {
-		a, b := names[i], names[j]
-		if l.count[a] != l.count[b] {
-			return l.count[a] < l.count[b]
-		}
-		fa, fb := e.host(a).facts.FreeMB-l.memory[a], e.host(b).facts.FreeMB-l.memory[b]
-		if fa != fb {
-			return fa > fb
-		}
-		return a < b
-	})
+// takesNow reports whether a host, by name, is a possible destination now.
+func (e *Engine) takesNow(in *Incident, r *Recovery, name string) bool {
+	h := e.hosts[name]
+	return h != nil && slices.Contains(e.targets(), h) && e.mayTake(in, r, h)
 }
 
-// mayTake reports whether a host is a possible destination at all.
-func (e *Engine) mayTake(in *Incident, r *Recovery, name string) bool {
-	h, ok := e.hosts[name]
-	if !ok || name == in.Host || !h.steady() {
-		return false
-	}
-	if o := e.incidentOf(name); o != nil && o.Phase != PhaseAlert {
+// mayTake reports whether a host is a possible destination of a VM.
+func (e *Engine) mayTake(in *Incident, r *Recovery, h *host) bool {
+	if h.facts.Name == in.Host {
 		return false
 	}
 	if zone := r.VM.Facts.Zone; zone != "" && h.facts.Zone != "" && zone != h.facts.Zone {
 		return false
 	}
-	if _, resting := e.zones[h.facts.Zone]; resting {
-		return false
-	}
-	return !e.holdsMember(name, r)
+	return !e.holdsMember(h.facts.Name, r)
 }
 
 // holdsMember reports whether the host runs another member of one of the VM's anti-affinity groups.
@@ -155,7 +187,7 @@ func (e *Engine) holdsMember(name string, r *Recovery) bool {
 	if slices.ContainsFunc(e.hosts[name].vms, shares) {
 		return true
 	}
-	for _, in := range e.open() {
+	for _, in := range e.open {
 		for _, o := range e.vms[in.ID] {
 			if o.To == name && shares(o.VM) {
 				return true
@@ -172,9 +204,28 @@ func lastAttempt(r *Recovery) *Attempt {
 	return &r.Attempts[len(r.Attempts)-1]
 }
 
-// refusedBefore reports whether Nova finally refused this destination for this VM, or the evacuation to it failed.
-func refusedBefore(r *Recovery, name string) bool {
-	return slices.ContainsFunc(r.Attempts, func(a Attempt) bool {
-		return a.Target == name && (a.Answer == Refused || a.Status == "failed" || a.Status == "error")
-	})
+// refused counts Nova's final refusals of named targets, and evacuations to them that failed.
+func refused(r *Recovery) int {
+	n := 0
+	for _, a := range r.Attempts {
+		if a.Target != "" && a.failed() {
+			n++
+		}
+	}
+	return n
+}
+
+func (a Attempt) failed() bool {
+	return a.Answer == Refused || a.Status == "failed" || a.Status == "error"
+}
+
+// refusals counts how often Nova finally refused this destination for this VM, or the evacuation to it failed.
+func refusals(r *Recovery, name string) int {
+	n := 0
+	for _, a := range r.Attempts {
+		if a.Target == name && a.failed() {
+			n++
+		}
+	}
+	return n
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/policy"
@@ -12,91 +11,135 @@ import (
 // changes the host's incident.
 func (e *Engine) assessed(ev Assessed) {
 	h := e.host(ev.Host)
-	before := h.now
+	before := *h
 	h.now = ev
+	if before.bad() && !h.bad() && !before.cleared.After(before.troubled) {
+		h.troubled = e.now // counted from the end of the trouble
+	}
 	if ev.Verdict == Up && !ev.Suspect {
 		h.lived = true
 	}
 	if h.alive() && !ev.Suspect && ev.Boot != "" && ev.Boot != h.boot {
-		h.boot = ev.Boot // in the same step, and so the same transaction, as the incident of the boot before
+		h.boot = ev.Boot // in the same step as the incident of the boot before
 		e.touchHost(ev.Host)
 	}
 	if in := e.incidentOf(ev.Host); in != nil {
-		e.reassess(in, h, before)
+		e.reassess(in, h, before.now)
 		return
 	}
-	if ev.Suspect && !before.Suspect {
+	if ev.Suspect && !before.now.Suspect {
 		h.troubled = e.now
 		e.note(Warning, ev.Host, "", "", "suspect: "+ev.Reason)
-		e.do("list/"+ev.Host, Action{Do: ListServers, Host: ev.Host, Why: "to have the plan ready"})
+		e.do("foresee/"+ev.Host, Action{Do: ListServers, Host: ev.Host, Why: "to have the plan ready"})
 	}
-	if !ev.Suspect && before.Suspect && ev.Verdict == Up {
+	if !ev.Suspect && before.now.Suspect && ev.Verdict == Up {
 		e.note(Info, ev.Host, "", "", "no longer suspect: "+ev.Reason)
 	}
-	if p := respond(ev.Verdict, e.policy); p != "" && ev.Verdict != before.Verdict {
-		e.openIncident(h, ev, p)
+	if h.alive() && !ev.Suspect && before.boot != "" && ev.Boot != "" && ev.Boot != before.boot {
+		ev.Verdict, before.now.Verdict = Rebooted, "" // also when nobody led at the moment of the reboot
+	}
+	if p := respond(ev.Verdict, e.policy); p != "" && ev.Verdict != before.now.Verdict {
+		in := e.openIncident(h, ev, p)
+		if ev.Verdict == Rebooted {
+			in.Boot = before.boot
+		}
 	}
 }
 
 // openIncident begins the durable record of a failure.
 func (e *Engine) openIncident(h *host, ev Assessed, phase Phase) *Incident {
-	boot := ev.Boot
 	in := &Incident{
 		ID: e.newID(ev.Host), Host: ev.Host, Zone: h.facts.Zone, Verdict: ev.Verdict, Reason: ev.Reason,
-		Evidence: ev.Evidence, Boot: boot, Phase: phase,
+		Evidence: ev.Evidence, Boot: ev.Boot, Phase: phase, Opened: e.now,
 		Stages: Stages{LastLife: ev.LastLife, Suspect: h.troubled, Verdict: e.now},
 	}
 	if in.Stages.Suspect.IsZero() || in.Stages.Suspect.Before(ev.LastLife) {
 		in.Stages.Suspect = e.now
 	}
-	e.incidents[in.ID] = in
-	e.vms[in.ID] = map[string]*Recovery{}
+	e.keep(in)
 	if phase != PhaseAlert {
-		h.troubled = e.now
-		h.verdicts = append(h.verdicts, e.now)
+		e.count(h)
 	}
 	e.noteMode(in, fmt.Sprintf("verdict %s: %s", ev.Verdict, ev.Reason))
 	e.touch(in)
 	return in
 }
 
+// count notes a failure of a host, for the storm and for the third in ten minutes.
+func (e *Engine) count(h *host) {
+	h.troubled = e.now
+	h.verdicts = append(h.verdicts, e.now)
+	if len(h.verdicts) > 3 {
+		h.verdicts = h.verdicts[len(h.verdicts)-3:]
+	}
+	e.touchHost(h.facts.Name)
+}
+
 // reassess changes what an open incident does about its host.
 func (e *Engine) reassess(in *Incident, h *host, before Assessed) {
 	ev := h.now
-	if in.Proof != nil && in.Proof.Kind != "reboot" {
+	if in.fenced() {
 		e.lifeAfterProof(in, h)
+		return
+	}
+	if h.alive() && !ev.Suspect && (ev.Verdict == Rebooted || ev.Boot != "" && in.Boot != "") && ev.Boot != in.lastBoot() {
+		e.rebooted(in, ev)
 		return
 	}
 	if ev.Verdict == before.Verdict {
 		return
 	}
 	switch {
-	case ev.Verdict == Up && in.Phase == PhaseInPlace:
+	case h.alive() && in.Phase == PhaseInPlace:
 		// The rebooted host counts as up from now on; inPlace brings its VMs back.
 	case ev.Verdict == Up || ev.Verdict == Leaving:
 		e.standDown(in, fmt.Sprintf("the host is %s: %s", ev.Verdict, ev.Reason))
-	case ev.Verdict == Rebooted:
-		e.rebooted(in, ev)
 	case ev.Verdict == "":
 		e.withdrawn(in, ev)
 	default:
-		phase := respond(ev.Verdict, e.policy)
-		if phase == "" {
-			return
-		}
-		e.tell(in, fmt.Sprintf("verdict %s: %s", ev.Verdict, ev.Reason))
-		in.Verdict, in.Reason, in.Evidence = ev.Verdict, ev.Reason, ev.Evidence
-		if phase == PhaseOpen && (in.Phase == PhaseAlert || in.Phase == PhaseInPlace) {
-			in.Phase, in.Boot, in.Proof = PhaseOpen, ev.Boot, nil
-			in.Stages.Verdict = e.now
-			h.troubled = e.now
-			h.verdicts = append(h.verdicts, e.now)
-		}
-		if phase == PhaseAlert && in.Phase == PhaseOpen {
-			in.Phase = PhaseAlert // it lives somewhere after all; nothing has been sent yet
-			e.release(in)
+		e.judgedAgain(in, h)
+	}
+}
+
+// lastBoot is the boot that the incident has last taken in: another one is a reboot.
+func (in *Incident) lastBoot() string { return either(in.Return.Boot, in.Boot) }
+
+// judgedAgain: another verdict about a host whose failed boot isn't proved to have ended.
+func (e *Engine) judgedAgain(in *Incident, h *host) {
+	ev := h.now
+	phase := respond(ev.Verdict, e.policy)
+	if phase == "" || in.Verdict == ByOperator && phase == PhaseOpen {
+		return
+	}
+	e.tell(in, fmt.Sprintf("verdict %s: %s", ev.Verdict, ev.Reason))
+	in.Verdict, in.Reason, in.Evidence = ev.Verdict, ev.Reason, ev.Evidence
+	switch {
+	case phase == PhaseOpen && (in.Phase == PhaseAlert || in.Phase == PhaseInPlace):
+		e.beginAnew(in, PhaseOpen)
+		e.count(h)
+	case phase == PhaseAlert && (in.Phase == PhaseOpen || in.Phase == PhaseFencing && !e.busy("fence/"+in.ID)):
+		in.Phase = PhaseAlert // it lives somewhere after all
+		e.work(in)
+		e.block(in, nil)
+	}
+}
+
+// beginAnew: a later boot of the host failed as well. What was planned for the earlier one counts no more; the new plan
+// keeps what is under way and what runs elsewhere.
+func (e *Engine) beginAnew(in *Incident, phase Phase) {
+	in.Boot, in.Return = in.lastBoot(), Return{}
+	in.Phase, in.Proof, in.Revoked, in.Planned = phase, nil, "", false
+	in.Stages.Verdict = e.now
+	in.Fencing.Level, in.Fencing.Round, in.Fencing.Next = 0, 0, zeroTime
+	for id, r := range e.vms[in.ID] {
+		if len(r.Attempts) == 0 && r.State != Unaccounted {
+			delete(e.vms[in.ID], id)
+			e.touchVM(r)
 		}
 	}
+	delete(e.queues, in.ID)
+	e.work(in)
+	e.touch(in)
 }
 
 // withdrawn: new evidence of life took the verdict back, and none has come in its place. Nothing is begun on it.
@@ -105,29 +148,31 @@ func (e *Engine) withdrawn(in *Incident, ev Assessed) {
 		e.tell(in, "the verdict was withdrawn ("+ev.Reason+"); a fence is under way and its result decides")
 		return
 	}
-	if in.Phase == PhaseOpen || in.Phase == PhaseFencing {
+	if (in.Phase == PhaseOpen || in.Phase == PhaseFencing) && in.Verdict != ByOperator {
 		in.Phase = PhaseAlert
-		e.release(in)
+		e.work(in)
+		e.block(in, nil)
 	}
 	e.tell(in, "the verdict was withdrawn: "+ev.Reason)
 }
 
 // standDown ends an incident whose host turned out to live, as long as nothing irreversible is under way.
 func (e *Engine) standDown(in *Incident, why string) {
-	switch in.Phase {
-	case PhaseAlert, PhaseOpen:
-		e.closeIncident(in, why)
-	case PhaseFencing:
-		if e.busy("fence/" + in.ID) {
-			e.tell(in, why+"; a fence is under way and its result decides")
-			return
-		}
-		if in.Fencing.Begun {
+	switch {
+	case in.Phase != PhaseAlert && in.Phase != PhaseOpen && in.Phase != PhaseFencing:
+		e.tell(in, why)
+	case e.busy("fence/" + in.ID):
+		e.tell(in, why+"; a fence is under way and its result decides")
+	case in.Out.Begun: // begun anew after its proof was contradicted: its VMs may run elsewhere
+		e.tell(in, why+"; it was taken out of service and its VMs were being moved, so the incident stays open")
+	case in.Restart:
+		e.tell(in, why)
+		e.rebooted(in, e.host(in.Host).now)
+	default:
+		if !in.Fencing.At.IsZero() {
 			why += "; a fence had been sent but never proved, the host stayed up"
 		}
 		e.closeIncident(in, why)
-	default:
-		e.tell(in, why)
 	}
 }
 
@@ -137,60 +182,36 @@ func (e *Engine) rebooted(in *Incident, ev Assessed) {
 		e.tell(in, "a new boot pulses, but a fence is under way and its result decides")
 		return
 	}
+	again := in.Phase == PhaseInPlace && ev.Boot != in.Return.Boot
 	if in.Phase == PhaseInPlace {
 		e.tell(in, "rebooted again: "+ev.Reason)
-		for _, r := range e.recoveries(in) {
-			if r.State == Verifying || r.State == Recovered {
-				e.setState(r, Restarting, "the host rebooted again")
-			}
-		}
 	} else {
 		e.tell(in, "verdict rebooted: "+ev.Reason)
 	}
-	in.Verdict, in.Reason, in.Evidence, in.Phase = Rebooted, ev.Reason, ev.Evidence, PhaseInPlace
-	in.Proof = &Proof{Kind: "reboot", Host: in.Host, Boot: in.Boot, At: e.now}
-	in.Stages.Verdict = e.now
+	e.work(in)
+	ended := in.lastBoot()
+	if ended == ev.Boot {
+		ended = "" // it lived through the fences that were tried on it; the boot before it had ended
+	}
+	in.Proof = &Proof{Kind: "reboot", Host: in.Host, Boot: ended, At: e.now}
+	in.Stages.Verdict, in.Fencing.Next, in.Unhealthy = e.now, zeroTime, false
 	in.Return = Return{Boot: ev.Boot, Seen: e.now}
-	e.touch(in)
-}
-
-// lifeAfterProof: life of the boot that the proof says has ended revokes it; a new boot confirms that the old copies
-// are gone, but going on then needs the host's gate reported closed and no guest on it (see mayWrite).
-func (e *Engine) lifeAfterProof(in *Incident, h *host) {
-	ev := h.now
-	if ev.Verdict == "" && ev.Suspect && in.Phase == PhaseResurrecting && in.Return.Boot == "" {
-		e.doubted(in, ev)
+	if in.Out.Begun { // it was taken out of service: the long way back
+		in.Stages.Proof, in.Phase, in.Revoked = e.now, PhaseTakingOut, ""
+		e.touch(in)
 		return
 	}
-	if !h.alive() {
-		if in.Return.Boot != "" && (ev.Verdict == Off || ev.Verdict == Dead) && in.Phase == PhaseRecovered {
-			e.tell(in, "fell silent again while coming back: "+ev.Reason)
-			in.Return.Boot, in.Return.Seen, in.Return.Healthy = "", time.Time{}, time.Time{}
+	in.Verdict, in.Reason, in.Evidence, in.Phase, in.Restart = Rebooted, ev.Reason, ev.Evidence, PhaseInPlace, true
+	if !again {
+		in.Planned = false // listed afresh
+	}
+	for _, r := range e.recoveries(in) {
+		if again && (r.State == Verifying || r.State == Recovered || r.State == Failed) {
+			r.Tries, r.NotBefore = 0, zeroTime
+			e.setState(r, Restarting, "the host rebooted again")
 		}
-		return
 	}
-	if ev.Suspect || ev.Boot == in.Return.Boot && ev.Boot != "" {
-		return
-	}
-	if in.Proof.covers(ev.Boot) && (in.Proof.Boot != "" || ev.Boot == "") {
-		in.Revoked = fmt.Sprintf("%s, but boot %s of %s lives: %s", in.Proof, short(ev.Boot), in.Host, ev.Reason)
-		e.noteMode(in, "contradicted: "+in.Revoked)
-		return
-	}
-	in.Return.Boot, in.Return.Seen = ev.Boot, e.now
-	e.tell(in, "the host is back with a new boot, "+short(ev.Boot))
-}
-
-// doubted: something of the fenced host gave a sign of life without saying which boot it is. A device can be asked again;
-// an operator's word can't.
-func (e *Engine) doubted(in *Incident, ev Assessed) {
-	if in.Proof.Kind != "power-off" {
-		in.Revoked = fmt.Sprintf("%s, but: %s", in.Proof, ev.Reason)
-		e.noteMode(in, "contradicted: "+in.Revoked)
-		return
-	}
-	e.tell(in, "a sign of life after the proof ("+ev.Reason+"): fencing once more before anything else starts")
-	in.Phase, in.Fencing.Level, in.Fencing.Next = PhaseFencing, 0, zeroTime
+	e.touch(in)
 }
 
 // respond says how a verdict is answered: the default of the failure modes' table, or the policy's word. "" is nothing.
@@ -222,8 +243,13 @@ func fenceOrAlert(r policy.Response) Phase {
 
 // thirdTime reports whether the host has failed so often lately that people should look first.
 func (e *Engine) thirdTime(h *host) bool {
-	h.verdicts = slices.DeleteFunc(h.verdicts, func(t time.Time) bool { return e.now.Sub(t) > 10*time.Minute })
-	return len(h.verdicts) >= 3
+	recent := 0
+	for _, t := range h.verdicts {
+		if e.now.Sub(t) <= 10*time.Minute {
+			recent++
+		}
+	}
+	return recent >= 3
 }
 
 func short(boot string) string {

@@ -14,7 +14,7 @@ func (e *Engine) looked(ev Looked) {
 		return
 	}
 	in, r := e.incidents[act.Incident], e.vms[act.Incident][act.VM]
-	if in == nil || r == nil || ev.Err != "" {
+	if in == nil || r == nil || in.closed() || ev.Err != "" {
 		return
 	}
 	e.paused = zeroTime
@@ -32,83 +32,124 @@ func (e *Engine) looked(ev Looked) {
 func (e *Engine) found(in *Incident, r *Recovery, ev Looked) {
 	switch {
 	case !ev.Found:
+		r.Restart = false
 		e.setState(r, Skipped, "gone: Nova no longer knows it")
-	case ev.VM.Host != "" && ev.VM.Host != in.Host:
+	case ev.VM.Status == "UNKNOWN" || ev.VM.Status == "" || ev.VM.Host == "" && ev.VM.Status != "SHELVED_OFFLOADED":
+		// Its cell doesn't answer: it stays unaccounted for.
+	case ev.VM.Host != in.Host && ev.VM.Host != "":
+		r.Restart = false
 		e.setState(r, Skipped, "runs on "+ev.VM.Host+", says Nova")
+	case in.Phase == PhaseInPlace:
+		r.VM = ev.VM
+		e.classifyInPlace(in, r, nil)
 	default:
 		r.VM = ev.VM
 		e.tellVM(r, "found again")
 		e.classify(in, r, nil)
+		e.stays(in, r)
 		e.arrange(in)
+	}
+}
+
+// stays: once the host is on its way back nothing is sent elsewhere any more; the VM waits for it.
+func (e *Engine) stays(in *Incident, r *Recovery) {
+	if r.State == Queued && in.Phase == PhaseRecovered && (in.Return.PowerOn || in.Return.Boot != "") {
+		e.setState(r, Held, "its host is coming back")
 	}
 }
 
 // verify decides from Nova's record and, where one can, from the destination's agent, whether the VM is back.
 func (e *Engine) verify(in *Incident, r *Recovery, vm VM) {
-	if r.To == "" && vm.Host != in.Host && in.Phase != PhaseInPlace {
-		r.To = vm.Host
-	}
-	if vm.Host == in.Host && !e.inPlaceNow(in, r) {
+	here := vm.Host == in.Host
+	if here && !e.inPlaceNow(in) {
 		e.notMoved(in, r, vm)
 		return
 	}
-	if o := e.incidentOf(vm.Host); vm.Host != in.Host && o != nil && o.Proof != nil && o.Proof.Kind != "reboot" {
-		e.handOver(o, r, vm)
-		return
+	if o := e.incidentOf(vm.Host); !here && o != nil && o.acting() {
+		if o.fenced() {
+			e.handOver(o, r, vm)
+		}
+		return // its new host is failing too: that incident decides
 	}
 	r.To = vm.Host
-	if vm.Status == "ERROR" {
-		e.again(r, fmt.Sprintf("Nova says done, but the VM is in ERROR on %s", vm.Host))
-		return
+	since, h := r.Done, e.host(vm.Host)
+	if here || since.IsZero() {
+		since = r.Accepted
 	}
-	if r.Stopped {
-		if vm.Status == "SHUTOFF" {
+	late := e.now.Sub(since) >= seenWithin
+	wrong := ""
+	switch {
+	case r.Pause && vm.Status == "PAUSED":
+		e.recovered(in, r, "paused again")
+		return
+	case r.Stopped && vm.Status == "SHUTOFF":
+		r.SeenBy = "nova"
+		e.recovered(in, r, "stopped, as it was")
+		return
+	case vm.Status != "ACTIVE" || vm.Power != "running" || vm.Task != "":
+		wrong = fmt.Sprintf("Nova says %s, power %s", vm.Status, vm.Power)
+		late = late && vm.Task == "" || vm.Status == "ERROR"
+	case h.blind():
+		r.SeenBy = "nova"
+	default:
+		runs, known := h.runs(e.now, vm.ID, since)
+		switch {
+		case runs:
+			r.SeenBy = "agent"
+		case known && late:
+			wrong = "Nova says ACTIVE, but its host's agent sees no such guest"
+		case late:
 			r.SeenBy = "nova"
-			e.recovered(in, r, "stopped, as it was")
+		default:
+			e.askGuests(in, vm.Host, vm.Name+" should run there")
+			return
 		}
-		return
 	}
-	if vm.Status != "ACTIVE" || vm.Power != "running" {
-		if e.inPlaceNow(in, r) && vm.Task == "" && e.now.Sub(r.Accepted) > seenWithin {
-			e.setState(r, Restarting, fmt.Sprintf("still %s, power %s; tried again", vm.Status, vm.Power))
-		}
-		return
+	switch {
+	case wrong == "":
+		e.verified(in, r)
+	case late && here:
+		r.NotBefore = e.now.Add(backoff(r.Tries, 5*time.Second, time.Minute))
+		e.setState(r, Restarting, wrong+"; tried again")
+	case late:
+		// It is no longer the dead host's, and a living host's VM is never evacuated.
+		e.setState(r, Held, fmt.Sprintf("was brought to %s, but %s: openstack server reboot --hard %s", vm.Host, wrong, vm.ID))
 	}
-	h := e.host(vm.Host)
-	if h.blind() {
-		r.SeenBy = "nova"
-	} else if runs, known := h.runs(e.now, vm.ID, either2(r.Done, r.Accepted)); known && runs {
-		r.SeenBy = "agent"
-	} else if e.now.Sub(either2(r.Done, r.Accepted)) < seenWithin {
-		e.do("guests/"+vm.Host, Action{Do: AskGuests, Host: vm.Host, Why: vm.Name + " should run there"})
-		return
-	} else if known {
-		e.again(r, fmt.Sprintf("Nova says ACTIVE on %s, but its agent sees no such guest", vm.Host))
-		return
-	} else {
-		r.SeenBy = "nova"
-	}
-	if r.Pause {
-		e.do("pause/"+vm.ID, Action{Do: Pause, Incident: in.ID, Host: vm.Host, VM: vm.ID, Why: "it was paused"})
-		return
-	}
-	e.recovered(in, r, "")
 }
 
-// notMoved: after a refusal for a conflict, or after its destination died, Nova still counts the VM on the dead host.
+// verified: it runs. One that was paused is paused again, as far as that may be done.
+func (e *Engine) verified(in *Incident, r *Recovery) {
+	switch {
+	case !r.Pause:
+		e.recovered(in, r, "")
+	case in.Aborted != "":
+		e.recovered(in, r, "not paused again: given up")
+	case len(e.mayWrite(in)) == 0 && !e.busy("pause/"+r.VM.ID):
+		e.touchVM(r)
+		e.do("pause/"+r.VM.ID, Action{Do: Pause, Incident: in.ID, Host: r.To, VM: r.VM.ID, Why: "it was paused"})
+	}
+}
+
+// notMoved: after a refusal, or after its destination died, Nova still counts the VM on the dead host.
 func (e *Engine) notMoved(in *Incident, r *Recovery, vm VM) {
-	if vm.Task == "deleting" {
-		r.Restart = false
-		e.setState(r, Skipped, "gone: being deleted")
+	last := lastAttempt(r)
+	if last != nil && last.Status == "done" {
+		if e.now.Sub(r.Done) >= seenWithin { // Nova's records may disagree for a moment
+			r.Elsewhere = either(last.To, last.Target)
+			e.setState(r, Held, fmt.Sprintf("Nova's migration says that it is done on %s, its own record says %s: it may run there", r.Elsewhere, in.Host))
+		}
 		return
 	}
-	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Status == "done" && e.now.Sub(r.Done) < seenWithin {
-		return // Nova's records may disagree for a moment
-	}
 	vm.Facts = r.VM.Facts
+	why := r.Reason
 	r.VM, r.To = vm, ""
-	r.NotBefore = e.now.Add(backoff(r.Tries, 2*time.Second, 5*time.Minute))
-	e.classify(in, r, nil)
+	f := e.fate(in, r, nil)
+	if f.state != Queued {
+		e.settle(r, f)
+		return
+	}
+	r.Reset = f.reset
+	e.again(r, why)
 }
 
 // handOver gives a VM that Nova counts on another dead host to that host's incident.
@@ -117,22 +158,21 @@ func (e *Engine) handOver(o *Incident, r *Recovery, vm VM) {
 		return // that incident's own list will find it
 	}
 	e.setState(r, Skipped, "taken over by incident "+o.ID+": its destination "+o.Host+" died")
-	if _, there := e.vms[o.ID][vm.ID]; !there {
+	r.Restart = false
+	if e.vms[o.ID][vm.ID] == nil {
 		vm.Facts = r.VM.Facts
 		n := &Recovery{Incident: o.ID, VM: vm}
-		e.vms[o.ID][vm.ID] = n
+		e.add(n)
 		e.classify(o, n, nil)
+		e.stays(o, n)
 		e.arrange(o)
-		if o.Phase == PhaseRecovered && !o.Return.PowerOn {
-			o.Phase = PhaseResurrecting
-			e.touch(o)
-		}
 	}
 }
 
 func (e *Engine) recovered(in *Incident, r *Recovery, how string) {
+	r.Pause, r.Elsewhere = false, ""
 	text := "on " + r.To
-	if e.inPlaceNow(in, r) {
+	if r.To == in.Host {
 		text = "in place"
 	}
 	if r.SeenBy == "agent" {
@@ -146,14 +186,7 @@ func (e *Engine) recovered(in *Incident, r *Recovery, how string) {
 	e.setState(r, Recovered, text)
 }
 
-// inPlaceNow reports whether the VM is being restarted on its own host rather than elsewhere.
-func (e *Engine) inPlaceNow(in *Incident, r *Recovery) bool {
+// inPlaceNow reports whether VMs are being restarted on their own host rather than elsewhere.
+func (e *Engine) inPlaceNow(in *Incident) bool {
 	return in.Phase == PhaseInPlace || in.Phase == PhaseRecovered && in.Return.Boot != ""
-}
-
-func either2(a, b time.Time) time.Time {
-	if a.IsZero() {
-		return b
-	}
-	return a
 }

@@ -34,7 +34,7 @@ type IncidentView struct {
 func (e *Engine) Hosts() []HostView {
 	out := make([]HostView, 0, len(e.hosts))
 	owner := map[string]string{}
-	for _, in := range e.open() {
+	for _, in := range e.open {
 		owner[in.Host] = in.ID
 	}
 	for name, h := range e.hosts {
@@ -71,7 +71,7 @@ func (e *Engine) Incident(id string) (IncidentView, []Recovery, bool) {
 
 func (e *Engine) incidentView(in *Incident) IncidentView {
 	v := IncidentView{Incident: *in, Counts: map[State]int{}, VMs: len(e.vms[in.ID])}
-	v.Log, v.Interlocks = slices.Clone(in.Log), slices.Clone(in.Interlocks)
+	v.Log, v.Interlocks, v.stuck = slices.Clone(in.Log), slices.Clone(in.Interlocks), nil
 	if m, ok := ModeOf(in.Verdict); ok {
 		v.Mode = m.Code
 	}

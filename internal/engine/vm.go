@@ -77,6 +77,7 @@ type Attempt struct {
 	Status    string    `json:"status,omitempty"`    // that record's status
 	Seen      bool      `json:"seen,omitempty"`      // Nova's instance actions show it
 	Ended     time.Time `json:"ended,omitzero"`
+	Lost      bool      `json:"lost,omitempty"` // it certainly never reached Nova: repeated to the same target
 	Why       string    `json:"why,omitempty"`
 }
 
@@ -96,11 +97,14 @@ type Recovery struct {
 	Rebuild  bool   `json:"rebuild,omitempty"` // the rule allows a new disk from the image
 	Order    int    `json:"order"`             // place in the queue, from 1
 
-	Reset     bool      `json:"reset,omitempty"`   // Nova's state must be reset to error before it can be evacuated
-	Pause     bool      `json:"pause,omitempty"`   // it was paused: pause it again afterwards
-	Stopped   bool      `json:"stopped,omitempty"` // it was stopped: it must come back stopped
-	Restart   bool      `json:"restart,omitempty"` // to be restarted in place when its host is back
-	Tries     int       `json:"tries,omitempty"`   // acts tried, for the back-off
+	Was       string    `json:"was,omitempty"`       // Nova's status when its host died
+	Elsewhere string    `json:"elsewhere,omitempty"` // host that may run it although Nova doesn't say so: never started anywhere else meanwhile
+	Reset     bool      `json:"reset,omitempty"`     // Nova's state must be reset to error before it can be evacuated
+	Pause     bool      `json:"pause,omitempty"`     // it was paused: pause it again afterwards
+	Stopped   bool      `json:"stopped,omitempty"`   // it was stopped: it must come back stopped
+	Restart   bool      `json:"restart,omitempty"`   // to be restarted in place when its host is back
+	Back      string    `json:"back,omitempty"`      // boot of its returned host that it was to be restarted on
+	Tries     int       `json:"tries,omitempty"`     // acts tried, for the back-off
 	NotBefore time.Time `json:"not_before,omitzero"`
 	Attempts  []Attempt `json:"attempts,omitempty"`
 
@@ -128,10 +132,19 @@ type Entry struct {
 
 // forbidden reports whether this VM must not start on the host it was resurrected from: it runs elsewhere, or may.
 func (r *Recovery) forbidden() bool {
+	if r.Elsewhere != "" {
+		return true
+	}
 	if r.State == Recovered {
 		return r.To != "" && r.To != r.VM.Host
 	}
 	return slices.ContainsFunc(r.Attempts, Attempt.mayHaveMoved)
+}
+
+// disputed reports whether Nova's migration record says that the VM has moved, while its own record says it hasn't.
+func (r *Recovery) disputed() bool {
+	last := lastAttempt(r)
+	return r.Elsewhere != "" && last != nil && last.Status == "done"
 }
 
 func (a Attempt) mayHaveMoved() bool {

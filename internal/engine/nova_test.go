@@ -1,0 +1,314 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/policy"
+)
+
+// world is a small cloud for tests: the truth about machines and guests, and a Nova that behaves like the real one where
+// it matters. It accepts any number of evacuations of one VM, keeps orders in the queues of dead hosts, and answers as it
+// is told to. Nothing in it knows what the engine believes.
+type world struct {
+	now      time.Time
+	machines map[string]*machine
+	vms      map[string]*VM
+	moves    []*move
+	actions  map[string]int // evacuate actions that Nova's instance actions show
+	answers  map[Kind]string
+	twice    []string // VMs that ran in two places
+	level    string   // levels=0, 1, 2
+}
+
+type machine struct {
+	name      string
+	on        bool
+	cut       bool // no network: it runs, and nobody hears it
+	boot      int
+	guests    map[string]bool
+	gate      bool // nova-compute may start
+	forbidden []string
+	queue     []func() // Nova's orders, waiting for nova-compute
+	service   Service
+	facts     HostFacts
+	power     string // what the device reads, if it doesn't tell the truth
+}
+
+// move is a migration record, and its evacuation under way.
+type move struct {
+	Migration
+	due time.Time // when its destination finishes it
+}
+
+func (m *machine) bootID() string { return fmt.Sprintf("boot%d-%s", m.boot, m.name) }
+
+func newWorld(now time.Time) *world {
+	return &world{now: now, machines: map[string]*machine{}, vms: map[string]*VM{}, actions: map[string]int{}, answers: map[Kind]string{}}
+}
+
+func (w *world) addMachine(name, zone, levels string) *machine {
+	m := &machine{name: name, on: true, boot: 1, gate: true, guests: map[string]bool{}, service: Service{ID: "svc-" + name, Up: true, Fresh: true}}
+	m.facts = HostFacts{Name: name, Zone: zone, Hypervisor: "QEMU", FreeMB: 64000, FreeVCPUs: 64}
+	switch levels {
+	case "0":
+	case "2":
+		m.facts.Levels = []string{"bmc-" + name, "pdu-" + name + "-a + pdu-" + name + "-b"}
+	default:
+		m.facts.Levels = []string{"bmc-" + name}
+	}
+	w.machines[name] = m
+	return m
+}
+
+func (w *world) addVM(id, host string) *VM {
+	v := &VM{
+		ID: id, Name: id, Host: host, Status: "ACTIVE", Power: "running", Launched: true, ImageBooted: true, MemoryMB: 512, VCPUs: 1,
+		Facts: policy.VM{ID: id, Name: id, Zone: "nova", Aggregates: []string{}, FlavorExtra: map[string]string{}, ImageProperties: map[string]string{}, Metadata: map[string]string{}, Tags: []string{}},
+	}
+	w.vms[id] = v
+	w.machines[host].guests[id] = true
+	return v
+}
+
+func (w *world) names() []string { return slices.Sorted(maps.Keys(w.machines)) }
+
+func (w *world) on(host string) []VM {
+	var out []VM
+	for _, id := range slices.Sorted(maps.Keys(w.vms)) {
+		if w.vms[id].Host == host {
+			out = append(out, *w.vms[id])
+		}
+	}
+	return out
+}
+
+// start runs a copy of a VM, and remembers when another one runs already.
+func (w *world) start(id string, m *machine) {
+	if !m.on || slices.Contains(m.forbidden, id) || w.vms[id] == nil {
+		return
+	}
+	m.guests[id] = true
+	for _, o := range w.machines {
+		if o != m && o.guests[id] {
+			w.twice = append(w.twice, fmt.Sprintf("%s runs on %s and %s", id, o.name, m.name))
+		}
+	}
+}
+
+// kill ends a machine's life, with all its guests.
+func (w *world) kill(m *machine) {
+	m.on, m.guests = false, map[string]bool{}
+	m.service.Fresh, m.service.Up = false, false
+}
+
+// boots starts a new life: its gate is closed until it is told otherwise.
+func (w *world) boots(m *machine) {
+	w.kill(m)
+	m.on, m.gate, m.power = true, false, ""
+	m.boot++
+}
+
+func (w *world) report(m *machine) AgentReport {
+	return AgentReport{
+		Boot: m.bootID(), Guests: slices.Sorted(maps.Keys(m.guests)), GuestsSeen: true, Stores: []string{"nfs:shared"}, GateClosed: !m.gate,
+	}
+}
+
+// pass lets Nova's work under way go on.
+func (w *world) pass(now time.Time) {
+	w.now = now
+	for _, m := range w.machines {
+		if m.on && m.gate && !m.cut {
+			m.service.Fresh, m.service.Up = true, !m.service.ForcedDown
+			for _, order := range m.queue {
+				order()
+			}
+			m.queue = nil
+		}
+	}
+	for _, mv := range w.moves {
+		if mv.due.IsZero() || now.Before(mv.due) {
+			continue
+		}
+		mv.due = time.Time{}
+		m := w.machines[mv.Dest]
+		m.queue = append(m.queue, func() { w.arrive(mv, m) })
+	}
+}
+
+func (w *world) arrive(mv *move, m *machine) {
+	v := w.vms[mv.VM]
+	if v == nil || mv.Status == "failed" {
+		mv.Status = "failed"
+		return
+	}
+	w.start(v.ID, m)
+	if m.guests[v.ID] {
+		v.Host, v.Status, v.Power, mv.Status = m.name, "ACTIVE", "running", "done"
+	}
+}
+
+// evacuate is Nova taking the request.
+func (w *world) evacuate(vm, target, user string) (int, string) {
+	v := w.vms[vm]
+	switch {
+	case v == nil:
+		return 404, "no such server"
+	case v.Status != "ACTIVE" && v.Status != "SHUTOFF" && v.Status != "ERROR":
+		return 409, "Cannot 'evacuate' while it is in " + v.Status
+	case !w.machines[v.Host].service.ForcedDown:
+		return 400, "service is still in use"
+	}
+	w.actions[vm]++
+	mv := &move{Migration: Migration{UUID: fmt.Sprintf("m%d-%s", len(w.moves)+1, vm), VM: vm, Type: "evacuation", Status: "accepted", Source: v.Host, Dest: target, User: user, Created: w.now}}
+	if target == "" {
+		for _, n := range w.names() {
+			if m := w.machines[n]; n != v.Host && m.on && !m.service.ForcedDown {
+				mv.Dest = n
+			}
+		}
+	}
+	if mv.Dest != "" {
+		mv.due = w.now.Add(2 * time.Second)
+	}
+	w.moves = append(w.moves, mv)
+	return 200, ""
+}
+
+func (w *world) migrations(host string, evacuationsOnly bool) []Migration {
+	var out []Migration
+	for _, mv := range w.moves {
+		if mv.Source == host && mv.Type == "evacuation" || !evacuationsOnly && (mv.Source == host || mv.Dest == host) {
+			out = append(out, mv.Migration)
+		}
+	}
+	return out
+}
+
+// read answers an action that only reads, or tells.
+func (w *world) read(a Action) Event {
+	trouble := ""
+	if w.answers["nova"] == "down" && a.Do != ReadPower && a.Do != AskGuests && a.Do != SendGate {
+		trouble = "503 Service Unavailable"
+	}
+	m := w.machines[a.Host]
+	switch a.Do {
+	case ReadPower:
+		return PowerRead{Action: a.ID, Readings: []Reading{{Device: "bmc-" + a.Host, State: m.reads(), At: w.now}}}
+	case ListServers:
+		if trouble != "" {
+			return Listed{Action: a.ID, Err: trouble}
+		}
+		return Listed{Action: a.ID, Date: w.now, VMs: w.listed(a.Host), Allocations: true, Migrations: w.migrations(a.Host, false), Service: m.service}
+	case Track:
+		return Tracked{Action: a.ID, Migrations: w.migrations(a.Host, true), Err: trouble}
+	case Inspect:
+		return Inspected{Action: a.ID, Evacuations: w.actions[a.VM], Err: trouble}
+	case Look:
+		v := w.vms[a.VM]
+		if v == nil || trouble != "" {
+			return Looked{Action: a.ID, Err: trouble}
+		}
+		return Looked{Action: a.ID, Found: true, VM: *v}
+	case ReadService:
+		return ServiceRead{Action: a.ID, Host: a.Host, Service: m.service, Err: trouble}
+	case SendGate:
+		if !m.on || m.cut || a.Gate.Boot != m.bootID() {
+			return Answered{Action: a.ID, Answer: NotSent, Text: "no agent is connected"}
+		}
+		m.gate, m.forbidden = m.gate || a.Gate.Open, a.Gate.Forbidden
+		return Answered{Action: a.ID, Answer: Accepted}
+	}
+	return nil
+}
+
+func (w *world) listed(host string) []VM {
+	hidden := strings.Split(w.answers["hidden"], "+")
+	return slices.DeleteFunc(w.on(host), func(v VM) bool { return slices.Contains(hidden, v.ID) })
+}
+
+func (m *machine) reads() string {
+	switch {
+	case m.power != "":
+		return m.power
+	case m.on:
+		return "on"
+	}
+	return "off"
+}
+
+// write carries out a dangerous act and answers it, as told by answers: "" does it; refused, not-sent, unanswered (lost
+// before Nova took it), lost (Nova took it, the answer was lost), silent (nothing happens and nobody answers).
+func (w *world) write(a Action) Event {
+	how, text, _ := strings.Cut(w.answers[a.Do], " ")
+	status := 0
+	if how == "refused" {
+		if _, err := fmt.Sscanf(text, "%d", &status); err == nil {
+			_, text, _ = strings.Cut(text, " ")
+		}
+	}
+	switch how {
+	case "silent":
+		return nil
+	case "refused", "not-sent", "unanswered":
+		if a.Do == Fence {
+			return FenceDone{Action: a.ID, Sent: how == "unanswered", Err: either(text, "the device does not answer")}
+		}
+		return Answered{Action: a.ID, Answer: Answer(how), Status: status, Text: text}
+	}
+	ev := w.act(a)
+	switch how {
+	case "lost":
+		return Answered{Action: a.ID, Answer: Unanswered, Text: "connection closed"}
+	case "lost-silent":
+		return nil
+	}
+	return ev
+}
+
+func (w *world) act(a Action) Event {
+	done := Answered{Action: a.ID, Answer: Accepted}
+	m, v := w.machines[a.Host], w.vms[a.VM]
+	switch a.Do {
+	case Fence:
+		devices := strings.Split(m.facts.Levels[a.Level], devicesJoined)
+		w.kill(m)
+		return FenceDone{Action: a.ID, Proven: true, Device: devices[0], Devices: devices, Sent: true}
+	case PowerOn:
+		w.boots(m)
+	case TakeOut:
+		m.service.ForcedDown, m.service.Up = true, false
+		if a.Disable {
+			m.service.Disabled, m.service.DisabledReason = true, a.Why
+		}
+	case PutBack:
+		m.service.ForcedDown = false
+		if a.Disable {
+			m.service.Disabled, m.service.DisabledReason = false, ""
+		}
+	case Evacuate:
+		if status, text := w.evacuate(a.VM, a.Target, "ninelives"); status != 200 {
+			return Answered{Action: a.ID, Answer: Refused, Status: status, Text: text}
+		}
+		if a.Stopped {
+			w.moves[len(w.moves)-1].due = time.Time{}
+			v.Host, w.moves[len(w.moves)-1].Status = a.Target, "done"
+		}
+	case ResetState:
+		v.Status = "ERROR"
+	case Pause:
+		v.Status, v.Power = "PAUSED", "paused"
+	case Start, HardReboot:
+		m.queue = append(m.queue, func() {
+			if v.Host == m.name {
+				w.start(v.ID, m)
+				v.Status, v.Power = "ACTIVE", "running"
+			}
+		})
+	}
+	return done
+}
