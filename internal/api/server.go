@@ -25,8 +25,8 @@ type Options struct {
 	Certificate func() (*tls.Certificate, error)
 	Gatherer    prometheus.Gatherer // of /metrics; nil: none
 	Logger      *slog.Logger        // nil: silent
-	Now         func() time.Time // nil: time.Now
-	KeepAlive   time.Duration    // between two comments on a silent event stream; 0: 15 s
+	Now         func() time.Time    // nil: time.Now
+	KeepAlive   time.Duration       // between two comments on a silent event stream; 0: 15 s
 }
 
 // The limits of a request. An answer may take long (a device check takes 30 s) and be large; events never end.
