@@ -72,7 +72,7 @@ func TestCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(t, s1.links, "its link")
-	<-time.After(5 * time.Second) // what a start costs is another matter
+	<-time.After(youngFor + 2*time.Second) // at first all processes are young
 	before, _ := used(t, cmd.Process.Pid)
 	began := time.Now()
 	<-time.After(d)
