@@ -121,6 +121,7 @@ const pets = "rules:\n  - name: pets\n    match: {name: web-0}\n    priority: 90
 
 // What operators decided is there after a restart: switches, maintenance, policy, and the trail of it all.
 func TestDecisionsSurviveARestart(t *testing.T) {
+	t.Parallel()
 	dir, c := t.TempDir(), &quietCloud{}
 	s, cl := begin(t, dir, c)
 	ctx := t.Context()
@@ -178,6 +179,7 @@ func TestDecisionsSurviveARestart(t *testing.T) {
 }
 
 func TestABadPolicyChangesNothing(t *testing.T) {
+	t.Parallel()
 	_, cl := begin(t, t.TempDir(), &quietCloud{})
 	ctx := t.Context()
 	if _, err := cl.ApplyPolicy(ctx, api.File{Path: "p.yaml", Source: pets}); err != nil {
@@ -207,6 +209,7 @@ func TestABadPolicyChangesNothing(t *testing.T) {
 }
 
 func TestUnknownThingsAreNotFound(t *testing.T) {
+	t.Parallel()
 	_, cl := begin(t, t.TempDir(), &quietCloud{})
 	ctx := t.Context()
 	for what, err := range map[string]error{
@@ -241,6 +244,7 @@ func TestUnknownThingsAreNotFound(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func TestArmIsRefusedBesideAnotherService(t *testing.T) {
+	t.Parallel()
 	c := &quietCloud{evacuations: []cloud.Migration{{UserID: "u-masakari"}}}
 	_, cl := begin(t, t.TempDir(), c)
 	ctx := t.Context()
@@ -264,6 +268,7 @@ func TestArmIsRefusedBesideAnotherService(t *testing.T) {
 }
 
 func TestWithoutTheCloudTheServerStandsReady(t *testing.T) {
+	t.Parallel()
 	c := &quietCloud{down: fmt.Errorf("dial keystone: refused: %w", cloud.ErrUnavailable)}
 	_, cl := begin(t, t.TempDir(), c)
 	if err := cl.Ready(t.Context()); err != nil {
@@ -281,6 +286,7 @@ func TestWithoutTheCloudTheServerStandsReady(t *testing.T) {
 
 // A server that doesn't lead says who does; it is ready all the same.
 func TestAFollowerNamesTheLeader(t *testing.T) {
+	t.Parallel()
 	s, cl := begin(t, t.TempDir(), &quietCloud{})
 	s.reign.Swap(nil).stop()
 	s.setLeader(leaderElsewhere)
@@ -305,6 +311,7 @@ func TestAFollowerNamesTheLeader(t *testing.T) {
 
 // Events of another life, or older than what is kept, begin with a reset; nothing is told twice.
 func TestEventsTellWhatWasMissed(t *testing.T) {
+	t.Parallel()
 	s, cl := begin(t, t.TempDir(), &quietCloud{})
 	for i := range 3 {
 		s.trail.note(engine.Note{Text: fmt.Sprint("note ", i)})
