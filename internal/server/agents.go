@@ -148,9 +148,9 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	g.links[host][l] = true
 	g.mu.Unlock()
 	g.Pulse(l, 0)
-	select {
-	case g.s.wanted <- struct{}{}:
-	default:
+	g.s.want()
+	if g.s.fencing.unbound(host) { // now that it has said which machine it is, its devices may turn out to be its own
+		g.s.checkSoon()
 	}
 	return &agentv1.Welcome{PulseMs: uint32(g.s.times.Pulse.Milliseconds()), Cluster: g.s.ca.Cluster(), Servers: g.s.agentServers()}, nil
 }

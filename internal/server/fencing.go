@@ -151,6 +151,24 @@ func (f *fencing) usable(host string) [][]fence.Device {
 	return out
 }
 
+// unbound reports whether a host has devices that don't count as its own.
+func (f *fencing) unbound(host string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[host]
+	if m == nil {
+		return false
+	}
+	for _, level := range m.levels {
+		for _, d := range level {
+			if _, bound := m.record.Bound[d.ID()]; !bound {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // identify makes sure, right before a device is used, that it is still the host's: cables and addresses get swapped.
 // A device that can't know its machine rests on the operator's word alone.
 func (f *fencing) identify(ctx context.Context, host string, d fence.Device) error {

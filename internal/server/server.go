@@ -244,10 +244,7 @@ func (s *Server) introduce(r *reign) {
 	s.agents.mu.RUnlock()
 	r.in.put(engine.QuorumChanged{Self: s.cfg.Host, Members: max(1, len(s.cfg.Cluster.Initial)), Healthy: max(1, len(s.cfg.Cluster.Initial)), On: s.carriers()})
 	s.want()
-	select {
-	case s.checkNow <- struct{}{}:
-	default:
-	}
+	s.checkSoon()
 }
 
 // carriers are the hosts whose machines carry servers, as far as this server knows: its own.
@@ -256,6 +253,14 @@ func (s *Server) carriers() map[string]string {
 		return nil
 	}
 	return map[string]string{s.cfg.Host: s.cfg.Name}
+}
+
+// checkSoon asks for a check of all fence devices.
+func (s *Server) checkSoon() {
+	select {
+	case s.checkNow <- struct{}{}:
+	default:
+	}
 }
 
 // want asks for the inventory soon.
