@@ -168,9 +168,14 @@ func (d *Demo) settle(ctx context.Context) error {
 	defer cancel()
 	why := ""
 	for {
-		if why = d.unsettled(ctx, why); why == "" {
+		now := d.unsettled(ctx, why)
+		if now == "" {
 			return nil
 		}
+		if now != why {
+			d.log.Debug("not settled yet", "why", now)
+		}
+		why = now
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the demo's cloud did not settle: %s", why)

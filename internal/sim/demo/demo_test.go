@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -25,6 +26,9 @@ func play(t *testing.T, o Options, s Script) (Result, time.Duration) {
 	t.Parallel()
 	var story strings.Builder
 	o.Tell = func(line string) { story.WriteString(line + "\n") }
+	if os.Getenv("NINELIVES_DEMO_LOG") != "" {
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	d, err := Start(ctx, o)
