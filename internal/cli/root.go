@@ -58,6 +58,7 @@ func (a *app) registered() []entry {
 		{groupDaemon, a.agentCommand()},
 		{groupDaemon, a.gateCommand()},
 		{groupDaemon, a.hookCommand()},
+		{groupLook, a.demoCommand()},
 		{groupMore, a.manCommand()},
 		{groupMore, a.versionCommand()},
 	}

@@ -84,7 +84,8 @@ func (d *Demo) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.stops = append(d.stops, func(context.Context) error { return d.cloud.Close() })
+	// The server ends first, so that it doesn't take the end of the agents for a disaster.
+	d.stops = append(d.stops, func(context.Context) error { return d.cloud.Close() }, d.endHosts)
 	d.tell("A simulated cloud: %d hosts with their BMCs, %d VMs; Keystone at %s.", d.o.Hosts, d.o.VMs, d.cloud.AuthURL())
 	if err := d.startServer(ctx); err != nil {
 		return err
@@ -223,11 +224,22 @@ func (d *Demo) wake(name string) {
 	}
 }
 
+// endHosts ends what runs on the hosts and whoever listens.
+func (d *Demo) endHosts(ctx context.Context) error {
+	d.cancel()
+	ended := make(chan struct{})
+	go func() { d.running.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the hosts' agents did not end in time: %w", ctx.Err())
+	}
+}
+
 // Stop ends everything and removes what was stored. It may be called more than once.
 func (d *Demo) Stop(ctx context.Context) error {
 	d.once.Do(func() {
-		d.cancel()
-		d.running.Wait()
 		for _, stop := range slices.Backward(d.stops) {
 			d.stopErr = errors.Join(d.stopErr, stop(ctx))
 		}

@@ -24,9 +24,9 @@ const keysHelp = `Keys (a letter, a host if you like, Enter):
 // Play brings the script's faults on, tells the story and obeys the keys that come from in, until q, the end of in, or the end of ctx. Reading from in
 // may outlive it: a terminal can't be interrupted.
 func (d *Demo) Play(ctx context.Context, s Script, in io.Reader) error {
-	ctx, cancel := context.WithCancel(ctx)
-	d.running.Go(func() { d.listen(ctx) })
+	ctx, cancel := d.listening(ctx)
 	defer cancel()
+	d.running.Go(func() { d.listen(ctx) })
 	d.tell("The command line works on it too. In another terminal:\n\n  export NINELIVES_SERVER=%s NINELIVES_TOKEN=%s\n  ninelives status\n\n%s\n", d.url, d.Token(), keysHelp)
 	d.strike(s)
 	lines := make(chan string)

@@ -24,7 +24,7 @@ func (d *Demo) Run(ctx context.Context, s Script) (Result, error) {
 	if err := Check(d.o, s); err != nil {
 		return Result{}, err
 	}
-	listening, stop := context.WithCancel(ctx)
+	listening, stop := d.listening(ctx)
 	defer stop()
 	d.running.Go(func() { d.listen(listening) })
 	begun := d.strike(s)

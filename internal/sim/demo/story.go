@@ -9,6 +9,13 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/api"
 )
 
+// listening is a context that ends with ctx or with the demo.
+func (d *Demo) listening(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	end := context.AfterFunc(d.ctx, cancel)
+	return ctx, func() { end(); cancel() }
+}
+
 // listen tells what the server says as it happens, until ctx ends.
 func (d *Demo) listen(ctx context.Context) {
 	after := ""
