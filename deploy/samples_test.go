@@ -3,17 +3,21 @@
 package deploy_test
 
 import (
-	"net/netip"
+	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/ninelives-ha/ninelives/internal/agent"
+	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/fence"
 	"github.com/ninelives-ha/ninelives/internal/policy"
-	"github.com/ninelives-ha/ninelives/internal/yamlfile"
+	"github.com/ninelives-ha/ninelives/internal/server"
 )
 
 // optional finds settings that a sample shows commented out: #key: value.
@@ -68,36 +72,91 @@ func TestDevicesSample(t *testing.T) {
 	}
 }
 
-// The shapes that other tools rely on; the daemons' own parsers know more.
-func TestServerAndAgentSamples(t *testing.T) {
+// sample writes a sample, with its optional settings or without, for a daemon's own parser, which refuses what it
+// doesn't know.
+func sample(t *testing.T, file string, all bool) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), file)
+	if err := os.WriteFile(path, read(t, file, all), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestServerSample(t *testing.T) {
 	for _, all := range []bool{false, true} {
-		var s struct {
-			Name, Data, Host string
-			Listen           struct{ API, Agents, Cluster netip.AddrPort }
-			Advertise        []netip.AddrPort
-			TLS              struct{ Cert, Key string }
-			Cluster          struct{ Initial map[string]netip.AddrPort }
-			Cloud            struct{ Name, Config string }
-			Times            map[string]yamlfile.Duration
-		}
-		if err := yamlfile.Decode("server.yaml", read(t, "server.yaml", all), &s); err != nil {
+		c, err := server.LoadConfig(sample(t, "server.yaml", all))
+		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Name == "" || s.Data == "" || s.Cloud.Name == "" || !s.Listen.API.Addr().IsLoopback() || all && (len(s.Cluster.Initial) != 3 || len(s.Times) != 5 || s.TLS.Key == "" || s.Cloud.Config == "") {
-			t.Errorf("got %+v", s)
+		if d := server.DefaultConfig(); c.Data != d.Data || c.Listen != d.Listen {
+			t.Errorf("the sample names other defaults than the code: %+v, %+v", c, d)
 		}
-		var a struct {
-			Host, Data, Identity string
-			Servers              []netip.AddrPort
-			Planes               map[string]netip.Addr
-			Labels               map[string]string
+		if all {
+			everySetting(t, "server.yaml", reflect.ValueOf(c), "")
 		}
-		if err := yamlfile.Decode("agent.yaml", read(t, "agent.yaml", all), &a); err != nil {
+		times, err := detect.Derive(detect.Config{
+			Pulse: c.Times.Pulse.Std(), DeadAfter: c.Times.DeadAfter.Std(), HungAfter: c.Times.HungAfter.Std(),
+			Leaving: c.Times.Leaving.Std(), RequestTTL: c.Times.RequestTTL.Std(),
+		})
+		byDefault, err2 := detect.Derive(detect.Config{})
+		if err := errors.Join(err, err2); err != nil {
 			t.Fatal(err)
 		}
-		if len(a.Servers) != 3 || len(a.Planes) != 3 || a.Data == "" || all && (a.Host == "" || a.Identity == "" || a.Labels["rack"] == "") {
-			t.Errorf("got %+v", a)
+		if times != byDefault {
+			t.Errorf("the sample names other times than the code:\n got %+v\nwant %+v", times, byDefault)
 		}
+	}
+}
+
+func TestAgentSample(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		c, err := agent.LoadConfig(sample(t, "agent.yaml", all))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all {
+			everySetting(t, "agent.yaml", reflect.ValueOf(c), "")
+		}
+		d := agent.DefaultConfig()
+		if c.Data != d.Data || c.ProbePort != d.ProbePort || c.NovaConf != d.NovaConf || c.LibvirtHook != d.LibvirtHook || c.Proc != d.Proc {
+			t.Errorf("the sample names other defaults than the code:\n got %+v\nwant %+v", c, d)
+		}
+	}
+}
+
+// everySetting fails for each field of a configuration that its sample, with all optional settings, doesn't show.
+func everySetting(t *testing.T, file string, v reflect.Value, under string) {
+	t.Helper()
+	for i := range v.NumField() {
+		key := under + v.Type().Field(i).Tag.Get("yaml")
+		switch f := v.Field(i); {
+		case f.IsZero():
+			t.Errorf("%s doesn't show %s", file, key)
+		case f.Kind() == reflect.Struct:
+			everySetting(t, file, f, key+".")
+		case f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct:
+			everySetting(t, file, f.Index(0), key+"[0].")
+		}
+	}
+}
+
+// The hook that packages install is the one that `ninelives hook install` writes.
+func TestHookIsOne(t *testing.T) {
+	at, err := agent.InstallHook(filepath.Join(t.TempDir(), "qemu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed, err := os.ReadFile(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packaged, err := os.ReadFile("libvirt/qemu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(installed, packaged) {
+		t.Error("deploy/libvirt/qemu and internal/agent/hook.sh differ: copy one over the other")
 	}
 }
 

@@ -10,12 +10,6 @@ import (
 
 const root = "../.."
 
-// pages are those that are written by the code: path -> its text now. A
-// package that generates one adds it here.
-func pages() map[string][]byte {
-	return map[string][]byte{}
-}
-
 func TestRulesOfTheHouse(t *testing.T) {
 	files, broken := read(os.DirFS(root))
 	if len(files) < 20 {
@@ -23,7 +17,7 @@ func TestRulesOfTheHouse(t *testing.T) {
 	}
 	broken = append(broken, dependencies(files)...)
 	broken = append(broken, hygiene(files)...)
-	broken = append(broken, stale(os.DirFS(root), pages(), "run `make generate`")...)
+	broken = append(broken, words(os.DirFS(root))...)
 	for _, v := range broken {
 		t.Error(v)
 	}
@@ -85,6 +79,31 @@ func TestCheckersFindViolations(t *testing.T) {
 		case tc.want != "" && (len(broken) != 1 || !strings.Contains(got, tc.want)):
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, tc.want)
 		}
+	}
+}
+
+// The words are put together, so that this file doesn't hold them.
+func TestWordsAreFound(t *testing.T) {
+	later, home := "TO"+"DO", "/ho"+"me/"
+	tree := fstest.MapFS{
+		"a.go":                        {Data: []byte("package a\n\n// " + later + ": think\n")},
+		"docs/a.md":                   {Data: []byte("see " + home + "ana/notes\n")},
+		".ci/run":                     {Data: []byte("export GOPATH=/ro" + "ot/go\n")},
+		"fine.md":                     {Data: []byte("WhatToDo, /root/ninelives.bundle, $HOME/.config, ProtectHome=yes\n")},
+		"go.sum":                      {Data: []byte(later + " h1:\n")},
+		"binary":                      {Data: []byte(later + "\x00")},
+		".git/config":                 {Data: []byte(later)},
+		"bin/a":                       {Data: []byte(later)},
+		"internal/a/testdata/rapid/x": {Data: []byte(later)},
+	}
+	got := fmt.Sprint(words(tree))
+	for _, want := range []string{"a.go:3: " + later, "docs/a.md:1: " + home + "ana", ".ci/run:1: "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if n := len(words(tree)); n != 3 {
+		t.Errorf("%d findings, want 3: %s", n, got)
 	}
 }
 
