@@ -111,6 +111,10 @@ func (e *Engine) judgedAgain(in *Incident, h *host) {
 	if phase == "" || in.Verdict == ByOperator && phase == PhaseOpen {
 		return
 	}
+	if ev.Verdict == Off && in.Phase == PhaseFencing && !in.Fencing.At.IsZero() {
+		e.tell(in, "it reads off now, which is the fence's own doing: "+ev.Reason)
+		return
+	}
 	e.tell(in, fmt.Sprintf("verdict %s: %s", ev.Verdict, ev.Reason))
 	in.Verdict, in.Reason, in.Evidence = ev.Verdict, ev.Reason, ev.Evidence
 	switch {
