@@ -27,6 +27,7 @@ type Demo struct {
 	cloud *wire.Cloud
 	truth *truth
 	srv   *server.Server
+	leads time.Time // since when its server leads, at the latest
 	api   *client.Client
 	url   string
 	hosts map[string]*host

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/engine"
 	"github.com/ninelives-ha/ninelives/internal/sim/world"
 )
@@ -27,8 +28,31 @@ func (d *Demo) Run(ctx context.Context, s Script) (Result, error) {
 	listening, stop := d.listening(ctx)
 	defer stop()
 	d.running.Go(func() { d.listen(listening) })
+	if err := d.surface(ctx, s); err != nil {
+		return Result{}, err
+	}
 	begun := d.strike(s)
 	return d.follow(ctx, s, begun)
+}
+
+// surface waits until the server may judge by silence: a new leader declares nobody dead before all agents have had the
+// time to come back to it. A BMC that reads off needs no such wait.
+func (d *Demo) surface(ctx context.Context, s Script) error {
+	times, err := detect.Derive(detect.Config{})
+	if err != nil {
+		return err
+	}
+	left := time.Until(d.leads.Add(times.ReconnectWave + times.Pulse))
+	if len(s.Freeze)+len(s.Isolate)+len(s.DeadBMC) == 0 || left <= 0 {
+		return nil
+	}
+	d.tell("A new leader judges nobody by silence for %.0f s; %.0f s of it are left.", times.ReconnectWave.Seconds(), left.Seconds())
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("the demo was interrupted: %w", ctx.Err())
+	case <-time.After(left):
+		return nil
+	}
 }
 
 // strike brings all faults on at once.

@@ -56,6 +56,7 @@ func (d *Demo) awaitLeader(ctx context.Context) error {
 	for {
 		st, err := d.api.Status(ctx)
 		if err == nil && st.Leads && st.Hosts.Total >= d.o.Hosts {
+			d.leads = time.Now()
 			return nil
 		}
 		select {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/internal/engine"
 )
 
 // listening is a context that ends with ctx or with the demo.
@@ -22,6 +23,9 @@ func (d *Demo) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		_ = d.api.Events(ctx, after, func(e api.Event) error { // it ends with the demo; until then it is begun anew
 			after = e.ID
+			if strings.HasSuffix(e.Text, ": "+string(engine.Queued)) {
+				return nil // the plan says it for all
+			}
 			d.tell("%s", d.line(e))
 			return nil
 		})
