@@ -108,8 +108,10 @@ func vmKinds(r *row) {
 // bootOwnStore gives the victim a store that nobody else sees, and boots VMs there.
 func bootOwnStore(r *row) {
 	r.Lab.Do(r, "host", r.host, "store", "own")
+	r.AgentConfig(r, r.Machines[r.host], true)
 	r.Cleanup(func() {
 		r.Lab.Do(r, "host", r.host, "store", "shared")
+		r.AgentConfig(r, r.Machines[r.host], false)
 		r.Reboot(r.T, r.host)
 	})
 	r.Reboot(r.T, r.host) // Nova and the agent read it at their start

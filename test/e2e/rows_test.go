@@ -48,7 +48,7 @@ func powerCut(r *row) {
 	boot := r.bootOf()
 	r.strike("host", r.host, "off")
 	r.awaitVerdict(engine.Off, 30*time.Second)
-	r.awaitBack(4*time.Minute, r.vms)
+	r.awaitBack(2*time.Minute, r.vms)
 	r.fenced()
 	r.readmitted(2*time.Minute, boot)
 }

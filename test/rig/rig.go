@@ -126,20 +126,13 @@ func (f *Rig) join(t *testing.T) {
 	t.Helper()
 	var boots sync.WaitGroup
 	for host, m := range f.Machines {
-		data := filepath.Join(m.Dir, "agent")
-		if err := os.RemoveAll(data); err != nil {
+		if err := os.RemoveAll(filepath.Join(m.Dir, "agent")); err != nil {
 			t.Fatal(err)
 		}
 		var token struct{ Token string }
 		f.Main.JSON(t, &token, "token", "create", host)
 		f.Put(t, filepath.Join(m.Dir, "token"), token.Token)
-		text := fmt.Sprintf("host: %s\nservers: [%q]\nplanes: {management: %s, storage: %s}\ndata: %s\nidentity: {uuid: %s}\nnova_conf: %s\nlabels: {switch: %s}\n",
-			host, f.Main.agents, m.Management, m.Storage, data, m.Identity, filepath.Join(f.Lab.Run, "etc", "nova", host+".conf"), f.leaf(host))
-		if !m.Real {
-			// The machine's own directory is shared by all fake hosts, and they have no libvirt.
-			text += fmt.Sprintf("libvirt_hook: %s\n", filepath.Join(m.Dir, "hooks", "qemu"))
-		}
-		f.Put(t, filepath.Join(m.Dir, "agent.yaml"), text)
+		f.AgentConfig(t, m, false)
 		if !m.Real {
 			boots.Go(func() { f.Reboot(t, host) })
 		}
@@ -153,6 +146,31 @@ func (f *Rig) join(t *testing.T) {
 		}
 	})
 	boots.Wait()
+}
+
+// AgentConfig writes a host's agent.yaml. All directories of the lab lie on one disk, so the operator's word says which
+// hosts share a store; ownStore: this one has its own.
+func (f *Rig) AgentConfig(t testing.TB, m Machine, ownStore bool) {
+	t.Helper()
+	instances := filepath.Join(f.Lab.Run, "shared", "fake")
+	switch {
+	case ownStore:
+		instances = filepath.Join(m.Dir, "instances")
+	case m.Real:
+		instances = filepath.Join(f.Lab.Run, "shared", "real")
+	}
+	store, err := os.ReadFile(filepath.Join(instances, ".store-id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("host: %s\nservers: [%q]\nplanes: {management: %s, storage: %s}\ndata: %s\nidentity: {uuid: %s}\nnova_conf: %s\nlabels: {switch: %s}\n",
+		m.Host, f.Main.agents, m.Management, m.Storage, filepath.Join(m.Dir, "agent"), m.Identity, filepath.Join(f.Lab.Run, "etc", "nova", m.Host+".conf"), f.leaf(m.Host))
+	text += fmt.Sprintf("stores:\n  - {path: %s, kind: nfs, identity: %s}\n", instances, strings.TrimSpace(string(store)))
+	if !m.Real {
+		// The machine's own directory is shared by all fake hosts, and they have no libvirt.
+		text += fmt.Sprintf("libvirt_hook: %s\n", filepath.Join(m.Dir, "hooks", "qemu"))
+	}
+	f.Put(t, filepath.Join(m.Dir, "agent.yaml"), text)
 }
 
 // Reboot switches a host off and on.
@@ -267,7 +285,7 @@ func (f *Rig) Keep(t testing.TB, row string, hosts []string, since time.Time) st
 		save(host+".agent.log", Tail(filepath.Join(f.Lab.Run, "logs", host, "agent.log"), 2000), 10)
 		save(host+".power.log", Tail(filepath.Join(f.Lab.Run, "logs", host+".power.log"), 200), 10)
 		if in, ok, err := f.Main.Incident(host, since); ok {
-			save(host+".incident.json", f.Main.Run("incident", "export", in.ID).Stdout, 0)
+			save(host+".incident.json", f.Main.Run("incident", "export", in.ID, "--out", "-").Stdout, 0)
 			for _, e := range in.Log {
 				fmt.Fprintf(&out, "  %s %s\n", e.At.Format("15:04:05.0"), e.Text)
 			}
