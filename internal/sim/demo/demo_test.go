@@ -151,8 +151,8 @@ func TestDeadBMC(t *testing.T) {
 	if r.Code != ExitHeld || r.VMsDown != 4 || len(r.Incidents) != 1 {
 		t.Fatalf("exit %d (%s), %d VMs down, %d incidents; want 3, 4, one", r.Code, r.Reason, r.VMsDown, len(r.Incidents))
 	}
-	if in := r.Incidents[0]; in.Verdict != engine.Dead || in.Proof != nil || len(in.Interlocks) == 0 {
-		t.Errorf("%s, proof %+v, interlocks %v; want dead, none, and why it waits", in.Verdict, in.Proof, in.Interlocks)
+	if in := r.Incidents[0]; in.Verdict != engine.Dead || in.Proof != nil || len(in.Interlocks) == 0 || in.VMs != (VMs{Total: 4, Held: 4}) {
+		t.Errorf("%s, proof %+v, VMs %+v, interlocks %v; want dead, none, 4 held, and why it waits", in.Verdict, in.Proof, in.VMs, in.Interlocks)
 	}
 }
 

@@ -90,6 +90,9 @@ func incidentOf(d api.IncidentDetail, h hit, resurrected time.Time) Incident {
 	if in.Phase == engine.PhaseClosed && d.Aborted == "" && d.Proof != nil {
 		in.Phase = engine.PhaseRecovered
 	}
+	if !d.Planned && d.Phase != engine.PhaseAlert && len(d.Interlocks) > 0 { // Nova isn't asked for them before there is a proof
+		in.VMs = VMs{Total: len(h.vms), Held: len(h.vms)}
+	}
 	if d.Proof != nil {
 		in.Proof = &Proof{Kind: d.Proof.Kind, Device: d.Proof.Device}
 	}

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -28,25 +29,27 @@ func (d *Demo) Run(ctx context.Context, s Script) (Result, error) {
 	listening, stop := d.listening(ctx)
 	defer stop()
 	d.running.Go(func() { d.listen(listening) })
-	if err := d.surface(ctx, s); err != nil {
+	if err := d.await(ctx, s); err != nil {
 		return Result{}, err
 	}
 	begun := d.strike(s)
 	return d.follow(ctx, s, begun)
 }
 
-// surface waits until the server may judge by silence: a new leader declares nobody dead before all agents have had the
+// await waits until the server may judge by silence: a new leader declares nobody dead before all agents have had the
 // time to come back to it. A BMC that reads off needs no such wait.
-func (d *Demo) surface(ctx context.Context, s Script) error {
+func (d *Demo) await(ctx context.Context, s Script) error {
 	times, err := detect.Derive(detect.Config{})
 	if err != nil {
 		return err
 	}
-	left := time.Until(d.leads.Add(times.ReconnectWave + times.Pulse))
-	if len(s.Freeze)+len(s.Isolate)+len(s.DeadBMC) == 0 || left <= 0 {
-		return nil
+	// The fault comes at a moment of chance between two pulses, as in life, and not always right after a start.
+	chance := rand.New(rand.NewPCG(d.o.Seed, 1)) //nolint:gosec // reproducible on purpose
+	left := time.Duration(chance.Int64N(int64(times.Pulse)))
+	if wave := time.Until(d.leads.Add(times.ReconnectWave + times.Pulse)); wave > 0 && len(s.Freeze)+len(s.Isolate)+len(s.DeadBMC) > 0 {
+		d.tell("A new leader judges nobody by silence for %.0f s; %.0f s of it are left.", times.ReconnectWave.Seconds(), wave.Seconds())
+		left += wave
 	}
-	d.tell("A new leader judges nobody by silence for %.0f s; %.0f s of it are left.", times.ReconnectWave.Seconds(), left.Seconds())
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("the demo was interrupted: %w", ctx.Err())
