@@ -72,6 +72,9 @@ func (a *app) demo(cmd *cobra.Command, f demoFlags) error {
 	}
 	f.o.Tell = func(line string) { fmt.Fprintln(story, line) }
 	f.o.Version = a.env.Version
+	if f.exit && !cmd.Flags().Changed("api") {
+		f.o.API = "" // several scripts may run side by side
+	}
 	if f.verbose {
 		f.o.Logger = slog.New(slog.NewTextHandler(a.env.Stderr, nil))
 	}

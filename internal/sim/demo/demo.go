@@ -180,6 +180,9 @@ func (d *Demo) settle(ctx context.Context) error {
 		why = now
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return fmt.Errorf("the demo was interrupted: %w", ctx.Err())
+			}
 			return fmt.Errorf("the demo's cloud did not settle: %s", why)
 		case <-time.After(100 * time.Millisecond):
 		}
