@@ -55,6 +55,7 @@ type Action struct {
 	Gate     *Gate
 	Why      string
 	Begun    time.Time
+	attempt  string    // evacuate: the attempt it is, so that a late answer isn't taken for a later one's
 	Deadline time.Time // no answer by then counts as unanswered
 }
 

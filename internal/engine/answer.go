@@ -55,7 +55,7 @@ func (e *Engine) evacuateAnswered(in *Incident, act *Action, ev Answered) {
 		return
 	}
 	a := r.Open()
-	if a == nil || a.Answer != Intended {
+	if a == nil || a.ID != act.attempt || a.Answer != Intended {
 		return
 	}
 	a.Answer, a.Answered = ev.Answer, e.now

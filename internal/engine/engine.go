@@ -112,7 +112,7 @@ func (e *Engine) Step(now time.Time, ev Event) Effects {
 			e.advance(in)
 		}
 	}
-	e.gates()
+	e.gates(ev)
 	e.flush()
 	return e.out
 }

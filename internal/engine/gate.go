@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// manyGates is from how many hosts on their gates wait for the next tick.
+const manyGates = 100
+
 // regate has a host's agent told its gate's state again.
 func (e *Engine) regate(name string) {
 	if h := e.host(name); h.asked != "" {
@@ -15,7 +18,20 @@ func (e *Engine) regate(name string) {
 }
 
 // gates answers every host that asks whether nova-compute may start, and tells hosts when the answer changes.
-func (e *Engine) gates() {
+//
+// With 10,000 hosts that report at once after a takeover, a step must not look at them all: only a tick does.
+func (e *Engine) gates(ev Event) {
+	if r, ok := ev.(AgentReported); ok {
+		if e.gated[r.Host] {
+			e.tellGate(r.Host, e.host(r.Host))
+		}
+		return
+	}
+	if len(e.gated) > manyGates {
+		if _, ok := ev.(Tick); !ok {
+			return
+		}
+	}
 	for _, in := range e.open {
 		if in.acting() && e.host(in.Host).asked != "" {
 			e.gated[in.Host] = true

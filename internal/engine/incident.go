@@ -154,6 +154,11 @@ func (in *Incident) acting() bool {
 // the host isn't merely one that rebooted and runs its VMs again itself.
 func (in *Incident) fenced() bool { return in.Proof != nil && in.Phase != PhaseInPlace }
 
+// coming reports whether the host is on its way back: nothing is sent elsewhere any more, what is left waits for it.
+func (in *Incident) coming() bool {
+	return in.Phase == PhaseRecovered && (in.Return.PowerOn || in.Return.Boot != "")
+}
+
 // covers reports whether the given boot may be the one that the proof says has ended.
 func (p *Proof) covers(boot string) bool {
 	return boot == "" || p.Boot == "" || p.Boot == boot

@@ -92,7 +92,8 @@ func (w *world) start(id string, m *machine) {
 		return
 	}
 	m.guests[id] = true
-	for _, o := range w.machines {
+	for _, n := range w.names() {
+		o := w.machines[n]
 		if o != m && o.guests[id] {
 			w.twice = append(w.twice, fmt.Sprintf("%s runs on %s and %s", id, o.name, m.name))
 		}
@@ -121,7 +122,8 @@ func (w *world) report(m *machine) AgentReport {
 // pass lets Nova's work under way go on.
 func (w *world) pass(now time.Time) {
 	w.now = now
-	for _, m := range w.machines {
+	for _, n := range w.names() {
+		m := w.machines[n]
 		if m.on && m.gate && !m.cut {
 			m.service.Fresh, m.service.Up = true, !m.service.ForcedDown
 			for _, order := range m.queue {
@@ -203,7 +205,7 @@ func (w *world) read(a Action) Event {
 		if trouble != "" {
 			return Listed{Action: a.ID, Err: trouble}
 		}
-		return Listed{Action: a.ID, Date: w.now, VMs: w.listed(a.Host), Allocations: true, Migrations: w.migrations(a.Host, false), Service: m.service}
+		return Listed{Action: a.ID, Date: w.now, VMs: w.listed(a.Host), Allocated: w.consumers(a.Host), Allocations: true, Migrations: w.migrations(a.Host, false), Service: m.service}
 	case Track:
 		return Tracked{Action: a.ID, Migrations: w.migrations(a.Host, true), Err: trouble}
 	case Inspect:
@@ -229,6 +231,15 @@ func (w *world) read(a Action) Event {
 func (w *world) listed(host string) []VM {
 	hidden := strings.Split(w.answers["hidden"], "+")
 	return slices.DeleteFunc(w.on(host), func(v VM) bool { return slices.Contains(hidden, v.ID) })
+}
+
+// consumers are what Placement knows on a host; it doesn't depend on Nova's cells.
+func (w *world) consumers(host string) []string {
+	var out []string
+	for _, v := range w.on(host) {
+		out = append(out, v.ID)
+	}
+	return out
 }
 
 func (m *machine) reads() string {

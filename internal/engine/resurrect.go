@@ -90,7 +90,7 @@ func (e *Engine) followAttempt(in *Incident, r *Recovery) {
 	if a == nil {
 		return
 	}
-	if a.Answer == Intended && !e.busy("evacuate/"+r.VM.ID) {
+	if a.Answer == Intended && !e.busy("evacuate/"+a.ID) {
 		a.Answer, a.Answered, a.Why = Unanswered, e.now, "an earlier leader began it and nobody heard the answer"
 		e.tellVM(r, "the evacuation to "+either(a.Target, "the scheduler's choice")+" was begun by an earlier leader; its answer is read back")
 	}
@@ -148,15 +148,15 @@ func (e *Engine) begin(in *Incident) {
 
 func (e *Engine) evacuate(in *Incident, r *Recovery, target, why string) {
 	r.Tries++
-	a := Attempt{ID: fmt.Sprintf("%s/%d", r.VM.ID, r.Tries), Target: target, Intended: e.now, Why: why}
+	a := Attempt{ID: fmt.Sprintf("%s/%s/%d", in.ID, r.VM.ID, len(r.Attempts)+1), Target: target, Intended: e.now, Why: why}
 	r.Attempts = append(r.Attempts, a)
 	text := "evacuate to " + target
 	if target == "" {
 		text = "evacuate to the scheduler's choice"
 	}
 	e.setState(r, Resurrecting, text)
-	e.do("evacuate/"+r.VM.ID, Action{
-		Do: Evacuate, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Target: target, Stopped: r.Stopped, Why: why,
+	e.do("evacuate/"+a.ID, Action{
+		Do: Evacuate, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Target: target, Stopped: r.Stopped, Why: why, attempt: a.ID,
 	})
 }
 

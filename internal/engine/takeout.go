@@ -127,7 +127,7 @@ func (e *Engine) refresh(in *Incident, ev Listed) {
 		c.VM = vm
 		f := e.fate(in, &c, ev.Migrations)
 		if f.state == Queued {
-			if c.Elsewhere == "" && in.Return.Boot == "" {
+			if !in.coming() {
 				if _, where, why := e.target(in, &c, e.load()); where == placeHeld {
 					f.state, f.reason = Held, why
 				}

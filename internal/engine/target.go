@@ -78,14 +78,13 @@ func (e *Engine) target(in *Incident, r *Recovery, l *loads) (string, placement,
 		}
 	}
 	bound := r.VM.ImageBooted && (len(seeing) > 0 || !r.Rebuild)
-	if bound {
-		able = seeing
-	}
 	switch {
-	case len(able) == 0 && bound:
-		return "", placeHeld, "no host sees its disk: " + e.storeInWords(in)
 	case len(able) == 0:
-		return "", placeHeld, "no living host can take it"
+		return "", placeHeld, "no living host can take it now"
+	case bound && len(seeing) == 0:
+		return "", placeHeld, "no host sees its disk: " + e.storeInWords(in)
+	case bound:
+		able = seeing
 	}
 	best := slices.MinFunc(able, func(a, b *host) int { return e.better(r, l, a, b) })
 	name := best.facts.Name

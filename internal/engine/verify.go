@@ -53,7 +53,7 @@ func (e *Engine) found(in *Incident, r *Recovery, ev Looked) {
 
 // stays: once the host is on its way back nothing is sent elsewhere any more; the VM waits for it.
 func (e *Engine) stays(in *Incident, r *Recovery) {
-	if r.State == Queued && in.Phase == PhaseRecovered && (in.Return.PowerOn || in.Return.Boot != "") {
+	if r.State == Queued && in.coming() {
 		e.setState(r, Held, "its host is coming back")
 	}
 }
