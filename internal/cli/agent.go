@@ -27,7 +27,8 @@ func (a *app) agentCommand() *cobra.Command {
 gate, and kills a VM that runs here although it was resurrected elsewhere.
 
 At its first start it joins with a one-time token (ninelives token create HOST, on a server): --token, --token-file, or
-NINELIVES_TOKEN. Afterwards it has a certificate and needs none; a token that is given again is then not used.
+NINELIVES_TOKEN, which the unit reads from /etc/ninelives/agent.env. Afterwards it has a certificate and needs none; a
+token that is given again is then not used.
 deploy/agent.yaml is a sample that documents every key.`,
 		Example: `  ninelives agent --config /etc/ninelives/agent.yaml
   ninelives agent --token-file /run/join.token       # first start`,

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,7 @@ func (p *page) diagnosis(d api.Diagnosis, fine string) {
 func (p *page) finding(f api.Finding) {
 	mark := map[string]string{api.Refuse: p.paint(red, "ERROR"), api.Warn: p.paint(yellow, "warning"), api.Tell: "info"}[f.Severity]
 	host := ""
-	if f.Host != "" {
+	if f.Host != "" && !strings.HasPrefix(f.Title, f.Host) {
 		host = f.Host + ": "
 	}
 	p.line("%s  %s%s", mark, host, words(f.Title))

@@ -194,6 +194,7 @@ func (*nightly) Token(_ context.Context, _, host string, life time.Duration) (ap
 func (*nightly) Doctor(context.Context) (api.Diagnosis, error) {
 	return api.Diagnosis{At: night, Findings: []api.Finding{
 		{Severity: api.Refuse, Code: "foreign", Title: "Somebody else evacuates", What: "masakari-engine is there", Do: "stop it", Forbids: true},
+		{Severity: api.Refuse, Code: "no-device", Host: "compute-32", Title: "compute-32: no fence device", Do: "import one"}, // as the server names it
 		{Severity: api.Warn, Code: "device", Host: "compute-31", Title: "could not be fenced now", What: "BMC login refused", Do: "mend its password"},
 	}}, nil
 }
