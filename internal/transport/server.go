@@ -62,8 +62,8 @@ func Listen(o ServerOptions) (*Server, error) {
 	s.grpc = grpc.NewServer(
 		grpc.Creds(watchedTLS{tls}),
 		grpc.ForceServerCodecV2(newCodec()),
-		// Small shared buffers: with gRPC's 32 KiB a link, 10,000 agents would not fit into the bar of 1 GiB.
-		grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10), grpc.SharedWriteBuffer(true),
+		// Small buffers (gRPC shares the write buffers by itself): with gRPC's 32 KiB a link, 10,000 agents would not fit into the bar of 1 GiB.
+		grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(4), grpc.MaxHeaderListSize(16<<10),
 		grpc.ConnectionTimeout(helloWithin),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: quietAfter, Timeout: askedFor, MaxConnectionIdle: time.Minute}),

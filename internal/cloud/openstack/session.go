@@ -97,10 +97,11 @@ func (c *Client) identify(s *session) error {
 	for _, r := range t.Roles {
 		s.caps.Roles = append(s.caps.Roles, r.Name)
 	}
-	for _, service := range []string{"compute", "placement", "image"} {
+	for _, service := range []string{"compute", "placement", "image", "instance-ha"} { // the last: another HA service, for doctor
 		// Not by EndpointLocator: that asks the endpoint, without a deadline.
 		eo := gophercloud.EndpointOpts{Region: s.caps.Region, Availability: gophercloud.Availability(face)}
 		eo.ApplyDefaults(service)
+		//lint:ignore SA1019 its successor asks the endpoint for its versions, without a deadline
 		url, err := openstack.V3EndpointURL(&t.ServiceCatalog, eo)
 		if missing := (*gophercloud.ErrEndpointNotFound)(nil); errors.As(err, &missing) {
 			continue
