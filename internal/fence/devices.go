@@ -19,6 +19,16 @@ type Machine struct {
 // Devices is a whole devices.yaml.
 type Devices struct {
 	Hosts map[string]Machine `yaml:"hosts"`
+
+	file *yamlfile.File
+}
+
+// Errorf makes an error about a host of the file, with its line: what is wrong with it shows only against the cloud.
+func (d Devices) Errorf(host, format string, args ...any) error {
+	if d.file == nil {
+		return fmt.Errorf(format, args...)
+	}
+	return d.file.Errorf(fmt.Sprintf("hosts[%q]", host), format, args...)
 }
 
 // ParseDevices reads devices.yaml strictly: unknown keys, unknown drivers,
@@ -50,6 +60,7 @@ func ParseDevices(path string, data []byte) (Devices, error) {
 	if err := errs.Err(); err != nil {
 		return Devices{}, err
 	}
+	d.file = file
 	return d, nil
 }
 

@@ -213,6 +213,9 @@ func (b *backend) ImportDevices(ctx context.Context, by string, f api.File) (api
 			if errors.Is(err, errNotLeading) || errors.Is(err, store.ErrDeposed) || errors.Is(err, context.Canceled) {
 				return "", err
 			}
+			if m := mistakes(err); len(m) > 0 {
+				return "", api.Mistaken(m)
+			}
 			return "", api.Invalid("hosts before this one may have been imported; correct it and import the file again", "%v", err)
 		}
 		for _, st := range b.s.fencing.states() {

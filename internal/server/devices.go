@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -186,16 +187,24 @@ func (f *fencing) bindByHand(ctx context.Context, host, by, reason string) error
 }
 
 // importDevices replaces the devices of the hosts named in a devices.yaml; others keep theirs. Bindings of devices that
-// stay as they were are kept.
+// stay as they were are kept. A file that names a host that Nova doesn't know changes nothing.
 func (f *fencing) importDevices(ctx context.Context, d fence.Devices) error {
 	r := f.s.reign.Load()
 	if r == nil {
 		return errNotLeading
 	}
-	for host, m := range d.Hosts {
+	if f.s.inventory.names() == "" {
+		why, _ := f.s.inventory.troubled()
+		return fmt.Errorf("Nova's compute hosts are not known yet, so none of the file can be checked against them: %s", either(why, "try again in a few seconds"))
+	}
+	hosts := slices.Sorted(maps.Keys(d.Hosts))
+	for _, host := range hosts {
 		if _, ok := f.s.inventory.facts(host); !ok {
-			return fmt.Errorf("hosts: Nova has no compute host %q (it has: %s)", host, f.s.inventory.names())
+			return d.Errorf(host, "Nova has no compute host %q (it has: %s)", host, f.s.inventory.names())
 		}
+	}
+	for _, host := range hosts {
+		m := d.Hosts[host]
 		rec := DevicesRecord{Machine: m, Bound: map[string]Binding{}}
 		if err := f.open(rec); err != nil {
 			return err
