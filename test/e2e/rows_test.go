@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -123,18 +124,47 @@ func frozenForGood(r *row) {
 func serverKilled(r *row) {
 	boot := r.bootOf()
 	r.strike("host", r.host, "off")
-	rig.Within(r, time.Minute, "an evacuation is under way", func() string {
-		for _, vm := range r.vms {
-			if r.Lab.Accepted(r, vm.ID, r.fault) > 0 {
-				return ""
-			}
-		}
-		return r.standing()
-	})
+	r.halfWay()
+	epoch := r.epoch()
 	r.Main.Kill()
+	killed := time.Now()
+	if n := r.finished(); n == len(r.vms) {
+		r.Errorf("all %d VMs were back before the server was killed: nothing was half-way", n)
+	}
 	r.Main.Start(r)
 	r.Main.Ready(r, time.Minute)
+	r.Logf("killed %.1f s after the fault, answers again %.1f s later", killed.Sub(r.fault).Seconds(), time.Since(killed).Seconds())
+	if now := r.epoch(); now <= epoch {
+		r.Errorf("epoch %d, was %d before", now, epoch)
+	}
 	r.awaitBack(4*time.Minute, r.vms)
 	r.fenced()
 	r.readmitted(3*time.Minute, boot)
+}
+
+func (r *row) epoch() int64 {
+	r.Helper()
+	var epoch int64
+	rig.Within(r, 30*time.Second, "the server leads", func() string {
+		s, err := r.Main.Status()
+		if err != nil || !s.Leads {
+			return fmt.Sprintf("leads %v (%v)", s.Leads, err)
+		}
+		epoch = s.Epoch
+		return ""
+	})
+	return epoch
+}
+
+// finished counts the VMs whose evacuation Nova has done.
+func (r *row) finished() int {
+	n := 0
+	for _, vm := range r.vms {
+		for _, m := range r.Watch.Of(vm.ID, r.fault.Add(-time.Second)) {
+			if !m.Finished.IsZero() {
+				n++
+			}
+		}
+	}
+	return n
 }
