@@ -256,8 +256,8 @@ func (m *model) perform(d modelAct) Event {
 		if !h.on || h.cut {
 			return Answered{Action: a.ID, Answer: NotSent, Text: "no agent"}
 		}
+		h.asOf = m.now
 		r := m.w.report(h)
-		r.AsOf = m.now
 		if d.epoch == m.cfg.Epoch {
 			m.step(AgentReported{Host: a.Host, Report: r})
 		}

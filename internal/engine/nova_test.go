@@ -30,7 +30,8 @@ type machine struct {
 	cut       bool // no network: it runs, and nobody hears it
 	boot      int
 	guests    map[string]bool
-	gate      bool // nova-compute may start
+	gate      bool      // nova-compute may start
+	asOf      time.Time // when its agent last listed its guests because it was asked to
 	forbidden []string
 	queue     []func() // Nova's orders, waiting for nova-compute
 	service   Service
@@ -109,13 +110,13 @@ func (w *world) kill(m *machine) {
 // boots starts a new life: its gate is closed until it is told otherwise.
 func (w *world) boots(m *machine) {
 	w.kill(m)
-	m.on, m.gate, m.power = true, false, ""
+	m.on, m.gate, m.power, m.asOf = true, false, "", time.Time{}
 	m.boot++
 }
 
 func (w *world) report(m *machine) AgentReport {
 	return AgentReport{
-		Boot: m.bootID(), Guests: slices.Sorted(maps.Keys(m.guests)), GuestsSeen: true, Stores: []string{"nfs:shared"}, GateClosed: !m.gate,
+		Boot: m.bootID(), Guests: slices.Sorted(maps.Keys(m.guests)), GuestsSeen: true, Stores: []string{"nfs:shared"}, GateClosed: !m.gate, AsOf: m.asOf,
 	}
 }
 
@@ -219,7 +220,7 @@ func (w *world) read(a Action) Event {
 	case ReadService:
 		return ServiceRead{Action: a.ID, Host: a.Host, Service: m.service, Err: trouble}
 	case SendGate:
-		if !m.on || m.cut || a.Gate.Boot != m.bootID() {
+		if !m.on || m.cut || a.Gate.Boot != m.bootID() || w.answers[SendGate] == "not-sent" {
 			return Answered{Action: a.ID, Answer: NotSent, Text: "no agent is connected"}
 		}
 		m.gate, m.forbidden = m.gate || a.Gate.Open, a.Gate.Forbidden
@@ -255,6 +256,7 @@ func (m *machine) reads() string {
 // write carries out a dangerous act and answers it, as told by answers: "" does it; refused, not-sent, unanswered (lost
 // before Nova took it), lost (Nova took it, the answer was lost), silent (nothing happens and nobody answers).
 func (w *world) write(a Action) Event {
+	m := w.machines[a.Host]
 	how, text, _ := strings.Cut(w.answers[a.Do], " ")
 	status := 0
 	if how == "refused" {
@@ -267,9 +269,16 @@ func (w *world) write(a Action) Event {
 		return nil
 	case "refused", "not-sent", "unanswered":
 		if a.Do == Fence {
-			return FenceDone{Action: a.ID, Sent: how == "unanswered", Err: either(text, "the device does not answer")}
+			var sent []string
+			if how == "unanswered" {
+				sent = strings.Split(m.facts.Levels[a.Level], devicesJoined)
+			}
+			return FenceDone{Action: a.ID, Sent: sent != nil, Devices: sent, Err: either(text, "the device does not answer")}
 		}
 		return Answered{Action: a.ID, Answer: Answer(how), Status: status, Text: text}
+	}
+	if how == "lying" { // a device that says off and does nothing
+		return FenceDone{Action: a.ID, Proven: true, Device: "bmc-" + a.Host, Devices: []string{"bmc-" + a.Host}, Sent: true}
 	}
 	ev := w.act(a)
 	switch how {

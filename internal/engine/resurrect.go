@@ -175,12 +175,16 @@ func (r *Recovery) dueAgain(now time.Time) bool {
 	return r.State == Failed && !r.NotBefore.IsZero() && now.After(r.NotBefore)
 }
 
+// otherEndWithin is how long the other end's agent of a VM that was moving is waited for before its host is brought back.
+const otherEndWithin = 12 * time.Second
+
 func (e *Engine) settled(in *Incident) bool {
 	if !in.Planned {
 		return false
 	}
 	for _, r := range e.vms[in.ID] {
-		if !r.State.Settled() || r.Open() != nil {
+		asking := r.State == Held && r.Elsewhere != "" && e.now.Sub(r.Ended) < otherEndWithin
+		if !r.State.Settled() || r.Open() != nil || asking {
 			return false
 		}
 	}

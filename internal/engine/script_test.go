@@ -57,7 +57,7 @@ func TestScenarios(t *testing.T) {
 //
 //	verdict HOST VERDICT "reason" [boot= via=]   suspect HOST   up HOST          what detection says
 //	dies HOST   cut HOST   uncut HOST   boots HOST   power HOST on               what happens to machines
-//	vm NAME status=… power=… host=… task=…   gone NAME   guest NAME HOST         what happens to VMs
+//	vm NAME status=… power=… host=… task=…   gone NAME   fails NAME   guest NAME HOST         what happens to VMs
 //	migration VM/TYPE/STATUS/SOURCE/DEST[/USER]   service HOST forced=… disabled=… reason=…
 //	answer ACTION HOW                                                            how the world answers (see world.write)
 //	ask VERB host=… reason=…   policy "…"   takeover   quorum …   show [gate]
@@ -65,12 +65,15 @@ type script struct {
 	e *Engine
 	w *world
 
-	now     time.Duration
-	due     []dueEvent
-	out     []string
-	records map[string][]byte
-	policy  *policy.Policy
-	cfg     Config
+	now time.Duration
+	due []dueEvent
+
+	nextReport time.Duration
+	out        []string
+	records    map[string][]byte
+	gates      map[string]string // the last gate order printed
+	policy     *policy.Policy
+	cfg        Config
 }
 
 type dueEvent struct {
@@ -85,7 +88,7 @@ const scriptTick = 200 * time.Millisecond
 func (s *script) time() time.Time { return epochStart.Add(s.now) }
 
 func runScript(text string) (string, error) {
-	s := &script{records: map[string][]byte{}, cfg: Config{Epoch: 1, User: "ninelives"}, policy: policy.Default(), w: newWorld(epochStart)}
+	s := &script{records: map[string][]byte{}, gates: map[string]string{}, cfg: Config{Epoch: 1, User: "ninelives"}, policy: policy.Default(), w: newWorld(epochStart)}
 	s.e = New(s.cfg, s.policy)
 	var result []string
 	skipping := false
@@ -154,7 +157,8 @@ func (s *script) wait(until time.Duration) {
 			s.due = s.due[1:]
 			s.perform(a)
 		}
-		if s.now%(2*time.Second) == 0 {
+		if s.now >= s.nextReport {
+			s.nextReport = s.now + 2*time.Second
 			s.reports()
 		}
 		s.step(Tick{})
@@ -176,9 +180,8 @@ func (s *script) perform(a Action) {
 			s.step(Answered{Action: a.ID, Answer: NotSent, Text: "no agent is connected"})
 			return
 		}
-		r := s.w.report(m)
-		r.AsOf = s.time()
-		s.step(AgentReported{Host: a.Host, Report: r})
+		m.asOf = s.time()
+		s.step(AgentReported{Host: a.Host, Report: s.w.report(m)})
 		s.step(Answered{Action: a.ID, Answer: Accepted})
 		return
 	}
@@ -247,7 +250,7 @@ func (s *script) setUp(w []string) error {
 	}
 	s.wait(time.Second) // every agent is told its gate's state
 	s.out, s.now = nil, 0
-	s.due = nil
+	s.due, s.nextReport = nil, 0
 	return nil
 }
 
@@ -303,6 +306,12 @@ func (s *script) event(word string, a []string) error {
 		s.step(HostSeen{m.facts})
 	case "vm":
 		change(s.w, s.w.vms[a[0]], a)
+	case "fails": // the evacuation under way
+		for _, mv := range s.w.moves {
+			if mv.VM == a[0] && mv.Status == "accepted" {
+				mv.Status, mv.due = "failed", time.Time{}
+			}
+		}
 	case "gone":
 		delete(s.w.vms, a[0])
 	case "guest":
@@ -437,8 +446,15 @@ func (s *script) step(ev Event) {
 			after = time.Second
 		}
 		s.due = append(s.due, dueEvent{at: s.now + after, a: a})
-		if a.Do.Dangerous() || a.Do == SendGate && s.e.incidentOf(a.Host) != nil {
-			s.print("do   %s", s.action(a))
+		text := s.action(a)
+		if a.Do == SendGate && (s.e.incidentOf(a.Host) == nil || s.gates[a.Host] == text) {
+			continue // the everyday order, or one that is tried again
+		}
+		if a.Do == SendGate {
+			s.gates[a.Host] = text
+		}
+		if a.Do.Dangerous() || a.Do == SendGate {
+			s.print("do   %s", text)
 		}
 	}
 }

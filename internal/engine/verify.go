@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// askedWithin is how long an agent may take to answer about its guests before Nova's word alone counts.
+const askedWithin = 15 * time.Second
+
 const seenWithin = 60 * time.Second // an agent lists its guests every few seconds; by then it must have seen the VM
 
 // looked takes in one VM read afresh: it verifies a recovery, or finds a VM that was unaccounted for.
@@ -98,9 +101,12 @@ func (e *Engine) verify(in *Incident, r *Recovery, vm VM) {
 			r.SeenBy = "agent"
 		case known && late:
 			wrong = "Nova says ACTIVE, but its host's agent sees no such guest"
-		case late:
-			r.SeenBy = "nova"
+		case late && !e.last(in, "asked/"+vm.ID).IsZero() && e.now.Sub(e.last(in, "asked/"+vm.ID)) > askedWithin:
+			r.SeenBy = "nova" // nobody else answers
 		default:
+			if e.last(in, "asked/"+vm.ID).IsZero() {
+				e.mark(in, "asked/"+vm.ID, e.now)
+			}
 			e.askGuests(in, vm.Host, vm.Name+" should run there")
 			return
 		}
