@@ -18,7 +18,7 @@ type world struct {
 	machines map[string]*machine
 	vms      map[string]*VM
 	moves    []*move
-	actions  map[string]int // evacuate actions that Nova's instance actions show
+	actions  map[string][]time.Time // evacuate actions that Nova's instance actions show
 	answers  map[Kind]string
 	twice    []string // VMs that ran in two places
 	level    string   // levels=0, 1, 2
@@ -48,7 +48,7 @@ type move struct {
 func (m *machine) bootID() string { return fmt.Sprintf("boot%d-%s", m.boot, m.name) }
 
 func newWorld(now time.Time) *world {
-	return &world{now: now, machines: map[string]*machine{}, vms: map[string]*VM{}, actions: map[string]int{}, answers: map[Kind]string{}}
+	return &world{now: now, machines: map[string]*machine{}, vms: map[string]*VM{}, actions: map[string][]time.Time{}, answers: map[Kind]string{}}
 }
 
 func (w *world) addMachine(name, zone, levels string) *machine {
@@ -166,7 +166,7 @@ func (w *world) evacuate(vm, target, user string) (int, string) {
 	case !w.machines[v.Host].service.ForcedDown:
 		return 400, "service is still in use"
 	}
-	w.actions[vm]++
+	w.actions[vm] = append(w.actions[vm], w.now)
 	mv := &move{Migration: Migration{UUID: fmt.Sprintf("m%d-%s", len(w.moves)+1, vm), VM: vm, Type: "evacuation", Status: "accepted", Source: v.Host, Dest: target, User: user, Created: w.now}}
 	if target == "" {
 		for _, n := range w.names() {
@@ -210,7 +210,13 @@ func (w *world) read(a Action) Event {
 	case Track:
 		return Tracked{Action: a.ID, Migrations: w.migrations(a.Host, true), Err: trouble}
 	case Inspect:
-		return Inspected{Action: a.ID, Evacuations: w.actions[a.VM], Err: trouble}
+		ev := Inspected{Action: a.ID, Err: trouble}
+		for _, at := range w.actions[a.VM] {
+			if !at.Before(a.Since) {
+				ev.Evacuations++
+			}
+		}
+		return ev
 	case Look:
 		v := w.vms[a.VM]
 		if v == nil || trouble != "" {
