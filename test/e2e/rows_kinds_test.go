@@ -5,7 +5,9 @@ package e2e
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/engine"
@@ -152,8 +154,8 @@ func ownStore(r *row) {
 func migrating(r *row) {
 	boot, vm, slow := r.bootOf(), r.vms[0], r.spec.hosts[1]
 	// Nova-compute of the destination stands still, its agent doesn't: the migration hangs in its first step.
-	r.signal(slow, "STOP")
-	r.Cleanup(func() { r.signal(slow, "CONT") })
+	r.signal(slow, syscall.SIGSTOP)
+	r.Cleanup(func() { r.signal(slow, syscall.SIGCONT) })
 	r.Nova.Act(r, vm.ID, map[string]any{"os-migrateLive": map[string]any{"host": slow, "block_migration": "auto"}})
 	rig.Within(r, 20*time.Second, "the VM is migrating", func() string {
 		if s := r.list()[vm.ID]; s.Task != "migrating" {
@@ -174,7 +176,7 @@ func migrating(r *row) {
 		return asText(in.Counts, err)
 	})
 	r.Logf("held: %s", held)
-	r.signal(slow, "CONT")
+	r.signal(slow, syscall.SIGCONT)
 	rig.Within(r, 6*time.Minute, "the VM is ACTIVE elsewhere, or restarted in place", func() string {
 		if s := r.list()[vm.ID]; s.Status != "ACTIVE" || s.Task != "" || s.PowerState != 1 {
 			return fmt.Sprintf("%+v; %s", s, r.standing())
@@ -191,9 +193,17 @@ func migrating(r *row) {
 }
 
 // signal stops or continues nova-compute of a host.
-func (r *row) signal(host, what string) {
+func (r *row) signal(host string, what syscall.Signal) {
 	r.Helper()
-	r.Lab.Do(r, "host", host, "run", "pkill", "-"+what, "-f", "/usr/bin/nova-compute")
+	for _, pid := range strings.Fields(r.Lab.PIDs(r, host, "nova-compute")) {
+		n, err := strconv.Atoi(pid)
+		if err == nil {
+			err = syscall.Kill(n, what)
+		}
+		if err != nil {
+			r.Error(err)
+		}
+	}
 }
 
 // bootStopped boots a real guest and stops it.

@@ -190,3 +190,13 @@ func Await(limit time.Duration, ok func() string) string {
 		time.Sleep(500 * time.Millisecond)
 	}
 }
+
+// PIDs are the processes of a host that the lab knows by a name, such as agent or nova-compute.
+func (l *Lab) PIDs(t testing.TB, host, name string) string {
+	t.Helper()
+	out, err := exec.Command("python3", filepath.Join(l.dir, "truth.py"), "pids", host, name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
