@@ -50,7 +50,7 @@ func (e *Engine) assessed(ev Assessed) {
 func (e *Engine) openIncident(h *host, ev Assessed, phase Phase) *Incident {
 	in := &Incident{
 		ID: e.newID(ev.Host), Host: ev.Host, Zone: h.facts.Zone, Verdict: ev.Verdict, Reason: ev.Reason,
-		Evidence: ev.Evidence, Boot: ev.Boot, Phase: phase, Opened: e.now,
+		Evidence: ev.Evidence, Boot: either(ev.Boot, h.boot), Phase: phase, Opened: e.now, // a new leader's detection may not know it
 		Stages: Stages{LastLife: ev.LastLife, Suspect: h.troubled, Verdict: e.now},
 	}
 	if in.Stages.Suspect.IsZero() || in.Stages.Suspect.Before(ev.LastLife) {
