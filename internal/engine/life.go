@@ -33,6 +33,11 @@ func (e *Engine) lifeAfterProof(in *Incident, h *host) {
 func (e *Engine) back(in *Incident, ev Assessed) {
 	in.Return.Boot, in.Return.Seen, in.Return.Healthy = ev.Boot, e.now, zeroTime
 	e.tell(in, "the host is back with a new boot, "+short(ev.Boot))
+	for _, r := range e.recoveries(in) {
+		if r.Restart && r.VM.Host == in.Host && (r.State == Verifying || r.State == Recovered) && r.To == in.Host {
+			e.setState(r, Held, "its host rebooted again before it was taken back") // stayed restarts it on this boot
+		}
+	}
 }
 
 func (e *Engine) revoke(in *Incident, but string) {
