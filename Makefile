@@ -25,7 +25,7 @@ race: ## the same tests under the race detector (needs a C compiler)
 lint: ## formatting, staticcheck, dead code
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) tool -modfile=tools.mod staticcheck ./...
-	$(GO) tool -modfile=tools.mod deadcode -test ./...
+	@dead=$$($(GO) tool -modfile=tools.mod deadcode -test ./...) && { test -z "$$dead" || { echo "$$dead"; exit 1; }; }
 
 units: ## the systemd units, by systemd-analyze
 	deploy/check-units

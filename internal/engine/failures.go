@@ -1,10 +1,5 @@
 package engine
 
-import (
-	"fmt"
-	"strings"
-)
-
 // Mode is one row of the failure modes' table; docs/failures.md is generated from it.
 type Mode struct {
 	Code     string
@@ -40,19 +35,4 @@ func ModeOf(v Verdict) (Mode, bool) {
 		}
 	}
 	return Mode{}, false
-}
-
-// FailuresMarkdown is the operators' page docs/failures.md, made from the table.
-func FailuresMarkdown() string {
-	var b strings.Builder
-	b.WriteString("# Failure modes\n\n<!-- generated from internal/engine/failures.go; edit there -->\n\n" +
-		"What Ninelives can find wrong with a compute host, worst first. The code stands in logs, in the event stream and in incidents.\n")
-	for _, m := range Modes() {
-		fmt.Fprintf(&b, "\n## %s: %s\n\n| | |\n|---|---|\n| verdict | `%s` |\n| severity | %s |\n| seen | %s |\n| done | %s |\n",
-			m.Code, m.Title, m.Verdict, m.Severity, m.Seen, m.Done)
-		if len(m.Hides) > 0 {
-			fmt.Fprintf(&b, "| hides | %s: they are only consequences of this one |\n", strings.Join(m.Hides, ", "))
-		}
-	}
-	return b.String()
 }

@@ -21,7 +21,6 @@ type world struct {
 	actions  map[string][]time.Time // evacuate actions that Nova's instance actions show
 	answers  map[Kind]string
 	twice    []string // VMs that ran in two places
-	level    string   // levels=0, 1, 2
 }
 
 type machine struct {
@@ -199,6 +198,9 @@ func (w *world) read(a Action) Event {
 		trouble = "503 Service Unavailable"
 	}
 	m := w.machines[a.Host]
+	if m == nil {
+		panic(fmt.Sprintf("%s of an unknown host %q, incident %q, %s", a.Do, a.Host, a.Incident, a.Why))
+	}
 	switch a.Do {
 	case ReadPower:
 		return PowerRead{Action: a.ID, Readings: []Reading{{Device: "bmc-" + a.Host, State: m.reads(), At: w.now}}}

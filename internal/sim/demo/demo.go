@@ -251,9 +251,6 @@ func (d *Demo) Stop(ctx context.Context) error {
 	return d.stopErr
 }
 
-// URL is where the REST API answers, and Token its admin token.
-func (d *Demo) URL() string { return d.url }
-
 // Token is the API's admin token.
 func (d *Demo) Token() string { return d.srv.AdminToken() }
 

@@ -53,18 +53,6 @@ func DemoTiming() Timing {
 	}
 }
 
-// LabTiming follows the figures measured on a real Nova (Zed, fake driver, two
-// cores): one evacuation takes 2.5 s alone, and about one a second in bulk.
-func LabTiming() Timing {
-	t := DemoTiming()
-	t.Schedule = Span{500 * time.Millisecond, 900 * time.Millisecond}
-	t.Evacuate = Span{1500 * time.Millisecond, 2100 * time.Millisecond}
-	t.PerDestination, t.Overall = 2, 3
-	t.Boot = Span{60 * time.Second, 180 * time.Second}
-	t.ComputeStart = Span{4 * time.Second, 10 * time.Second}
-	return t
-}
-
 func (t Timing) withDefaults() Timing {
 	d := DemoTiming()
 	for _, f := range []struct{ have, def *time.Duration }{
