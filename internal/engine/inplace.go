@@ -51,9 +51,11 @@ func (e *Engine) anyIn(in *Incident, s State) bool {
 	return slices.ContainsFunc(e.recoveries(in), func(r *Recovery) bool { return r.State == s })
 }
 
-// unhealthy: the agent pulses without doubt and nova-compute reports, or not.
+// unhealthy: the agent pulses without doubt and nova-compute reports, or not. A reading from before the new boot says
+// nothing: our own write to the service's record looks like a report.
 func (e *Engine) unhealthy(in *Incident, h *host) bool {
-	return !h.alive() || h.now.Suspect || h.now.Boot != in.Return.Boot || !h.facts.Service.Fresh ||
+	s := h.facts.Service
+	return !h.alive() || h.now.Suspect || h.now.Boot != in.Return.Boot || !s.Fresh || h.serviceAt.Before(in.Return.Seen) ||
 		h.report.Boot != in.Return.Boot || h.report.GateClosed
 }
 
