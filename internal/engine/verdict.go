@@ -49,7 +49,7 @@ func (e *Engine) assessed(ev Assessed) {
 // openIncident begins the durable record of a failure.
 func (e *Engine) openIncident(h *host, ev Assessed, phase Phase) *Incident {
 	in := &Incident{
-		ID: e.newID(ev.Host), Host: ev.Host, Zone: h.facts.Zone, Verdict: ev.Verdict, Reason: ev.Reason,
+		ID: e.newID(h.facts.Name), Host: h.facts.Name, Zone: h.facts.Zone, Verdict: ev.Verdict, Reason: ev.Reason,
 		Evidence: ev.Evidence, Boot: either(ev.Boot, h.boot), Phase: phase, Opened: e.now, // a new leader's detection may not know it
 		Stages: Stages{LastLife: ev.LastLife, Suspect: h.troubled, Verdict: e.now},
 	}
