@@ -138,6 +138,9 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	rep := g.report(host)
 	rep.Boot, rep.GuestsSeen = a.Boot, h.GetGuestsKnown()
 	g.mu.Unlock()
+	if before.Boot != a.Boot {
+		g.s.inventory.rebooted(host)
+	}
 	if err := g.keep(before, a); err != nil {
 		g.log.Warn("cannot record what an agent said of its host; this server's memory has it", "host", host, "error", err)
 	}

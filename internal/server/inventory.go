@@ -220,6 +220,14 @@ func (v *inventory) hypervisorName(host string) string {
 	return ""
 }
 
+// rebooted forgets how fresh a host's service was: what was seen of it belongs to the boot before, or was our own write
+// that took the host out of service.
+func (v *inventory) rebooted(host string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.updated, host)
+}
+
 // fresh notes a changed updated_at and reports whether it changed lately on our clock. Call with v.mu held.
 func (v *inventory) fresh(s cloud.Service, now time.Time) bool {
 	last, ok := v.updated[s.Host]
