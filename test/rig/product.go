@@ -59,7 +59,7 @@ func NewProduct(t testing.TB, binary string, s ServerSpec) *Product {
 	p := &Product{Binary: binary, dir: s.Dir, Config: filepath.Join(s.Dir, "server.yaml")}
 	api := freeAddress(t, "127.0.0.1")
 	p.apiURL, p.agents = "http://"+api, freeAddress(t, s.Agents)
-	text := fmt.Sprintf("name: %s\ndata: %s\nlisten: {api: %q, agents: %q, cluster: %q}\ncloud: {name: lab, config: %s}\n",
+	text := fmt.Sprintf("name: %s\ndata: %s\nlisten: {api: %q, agents: %q, cluster: %q}\ncloud: {name: lab, config: %s}\ntimes: {hung_after: 70s}\n",
 		s.Name, s.Data, api, p.agents, freeAddress(t, "127.0.0.1"), s.Clouds)
 	if err := os.WriteFile(p.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
