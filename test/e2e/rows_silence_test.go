@@ -76,7 +76,7 @@ func rebootsByItself(r *row) {
 func (r *row) restarts(vm string) int {
 	n := 0
 	for _, w := range r.Lab.Writes(r, r.fault) {
-		if w.Path == "/v2.1/servers/"+vm+"/action" && w.Status < 300 && (contains(w.Body, "reboot") || contains(w.Body, "os-start")) {
+		if w.Path == "/v2.1/servers/"+vm+"/action" && w.Status >= 200 && w.Status < 300 && (contains(w.Body, "reboot") || contains(w.Body, "os-start")) {
 			n++
 		}
 	}

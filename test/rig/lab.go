@@ -138,7 +138,7 @@ func (l *Lab) Writes(t testing.TB, since time.Time) []Write {
 func (l *Lab) Accepted(t testing.TB, vm string, since time.Time) int {
 	n := 0
 	for _, w := range l.Writes(t, since) {
-		if strings.HasSuffix(w.Path, "/servers/"+vm+"/action") && strings.Contains(w.Body, `"evacuate"`) && w.Status < 300 {
+		if strings.HasSuffix(w.Path, "/servers/"+vm+"/action") && strings.Contains(w.Body, `"evacuate"`) && w.Status >= 200 && w.Status < 300 {
 			n++
 		}
 	}
