@@ -144,7 +144,7 @@ func (s *Embedded) etcdFatal(message string, fields map[string]any) {
 	cause := fmt.Sprint(fields["error"])
 	err := fmt.Errorf("etcd can't go on with %s: %s: %s", s.o.DataDir, message, cause)
 	if strings.Contains(cause, syscall.ENOSPC.Error()) {
-		err = fmt.Errorf("the disk of data directory %s is full: %s: %w", s.o.DataDir, message, syscall.ENOSPC)
+		err = fmt.Errorf("the disk of data directory %s is full; free some of it, then start the server again: %s: %w", s.o.DataDir, message, syscall.ENOSPC)
 	}
 	s.fail(err)
 }

@@ -71,7 +71,7 @@ func (s *Embedded) startProblem(err error) error {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("cluster address %s isn't one of this machine: %w", s.o.ListenCluster, err)
 	case errors.Is(err, syscall.ENOSPC) && s.failure.Load() == nil:
-		return fmt.Errorf("the disk of data directory %s is full: %w", s.o.DataDir, err)
+		return fmt.Errorf("the disk of data directory %s is full; free some of it, then start the server again: %w", s.o.DataDir, err)
 	// etcd has no type for this one.
 	case strings.Contains(err.Error(), "has already been bootstrapped"):
 		return fmt.Errorf("the other servers know a server %q with data, and this one has none in %s: do two servers have this name, or was its disk lost? (%w)", s.o.Name, s.o.DataDir, err)
