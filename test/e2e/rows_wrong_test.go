@@ -182,7 +182,7 @@ func diskFull(t *testing.T, r *row) {
 	if s, err := p.Status(); err == nil {
 		everything += strings.Join(s.Servers.Alarms, "\n") + s.Servers.Reason
 	}
-	says(t, "the server", everything, "no space left on device")
+	says(t, "the server", everything, "no space left on device", "free some of it")
 	says(t, "the server", everything, p.DataDir())
 }
 
