@@ -128,6 +128,9 @@ func (e *Engine) fate(in *Incident, r *Recovery, migrations []Migration) fate {
 		f.elsewhere = other
 		return set(Held, "%s", why)
 	}
+	if vm.Status == "REBUILD" && r.interrupted() {
+		vm.Status, f.reset = was, true // nobody works on it any more, whatever Nova shows
+	}
 	switch {
 	case d.Action == policy.Hold || d.Action == "":
 		return set(Held, "%s", d.Reason)
@@ -158,6 +161,12 @@ func (e *Engine) fate(in *Incident, r *Recovery, migrations []Migration) fate {
 	default:
 		return set(Held, "%s: Nova's state is none that this version knows how to bring back; set it (openstack server set --state active %s), then: ninelives incident retry %s", vm.Status, vm.ID, in.ID)
 	}
+}
+
+// interrupted reports whether an evacuation of ours ended with its destination: Nova shows the VM in the middle of it for ever.
+func (r *Recovery) interrupted() bool {
+	last := lastAttempt(r)
+	return last != nil && !last.Unresolved() && last.Answer != Refused && last.Answer != NotSent && last.Status != "failed" && last.Status != "error"
 }
 
 // active are the statuses of Nova's vm_state active, which is what evacuate asks for; the others say what a user was

@@ -146,6 +146,9 @@ func (w *world) arrive(mv *move, m *machine) {
 	v := w.vms[mv.VM]
 	if v == nil || mv.Status == "failed" {
 		mv.Status = "failed"
+		if v != nil {
+			v.Status = "ERROR"
+		}
 		return
 	}
 	w.start(v.ID, m)
@@ -160,7 +163,7 @@ func (w *world) evacuate(vm, target, user string) (int, string) {
 	switch {
 	case v == nil:
 		return 404, "no such server"
-	case v.Status != "ACTIVE" && v.Status != "SHUTOFF" && v.Status != "ERROR":
+	case v.Status != "ACTIVE" && v.Status != "SHUTOFF" && v.Status != "ERROR" && v.Status != "REBUILD": // its vm_state counts, not its task
 		return 409, "Cannot 'evacuate' while it is in " + v.Status
 	case !w.machines[v.Host].service.ForcedDown:
 		return 400, "service is still in use"
@@ -178,6 +181,7 @@ func (w *world) evacuate(vm, target, user string) (int, string) {
 		mv.due = w.now.Add(2 * time.Second)
 	}
 	w.moves = append(w.moves, mv)
+	v.Status = "REBUILD" // what Nova shows until the destination is done; for ever, if that dies
 	return 200, ""
 }
 
@@ -324,7 +328,7 @@ func (w *world) act(a Action) Event {
 		}
 		if a.Stopped {
 			w.moves[len(w.moves)-1].due = time.Time{}
-			v.Host, w.moves[len(w.moves)-1].Status = a.Target, "done"
+			v.Host, v.Status, w.moves[len(w.moves)-1].Status = a.Target, "SHUTOFF", "done"
 		}
 	case ResetState:
 		v.Status = "ERROR"
