@@ -57,7 +57,13 @@ type Action struct {
 	Begun    time.Time
 	attempt  string    // evacuate: the attempt it is, so that a late answer isn't taken for a later one's
 	Deadline time.Time // no answer by then counts as unanswered
+
+	withdrawn bool
 }
+
+// Withdrawn says of an action of an earlier step that it may not be sent any more. If it has been sent already, its
+// answer counts as ever.
+type Withdrawn struct{ Action, Why string }
 
 // Gate is the order to an agent about starting nova-compute.
 type Gate struct {
@@ -117,6 +123,8 @@ type Effects struct {
 	Actions []Action
 	Notes   []Note
 	Replies []Reply
+	// Withdrawn takes effect before Replies are given: who disarms is told so when nothing more is sent.
+	Withdrawn []Withdrawn
 }
 
 // deadlines are how long the shell may take before an action counts as unanswered. Writes get Nova's own

@@ -113,6 +113,7 @@ func (e *Engine) Step(now time.Time, ev Event) Effects {
 		}
 	}
 	e.gates(ev)
+	e.withdraw(ev)
 	e.flush()
 	return e.out
 }

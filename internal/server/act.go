@@ -7,32 +7,32 @@ import (
 
 	"github.com/ninelives-ha/ninelives/internal/cloud"
 	"github.com/ninelives-ha/ninelives/internal/engine"
-	"github.com/ninelives-ha/ninelives/internal/store"
 )
 
 // act carries out one action of the engine and puts its answer into the loop. It is the only place where decisions
 // touch the world.
-func (r *reign) act(a engine.Action, p store.Permit) {
+func (r *reign) act(a engine.Action, f *flight) {
+	defer r.land(a)
 	ctx, cancel := context.WithDeadline(r.ctx, a.Deadline)
 	defer cancel()
 	began := time.Now()
-	ev := r.perform(ctx, a, p)
+	ev := r.perform(ctx, a, f)
 	r.s.metrics.acted(a.Do, time.Since(began))
 	if r.ctx.Err() == nil && ev != nil {
 		r.in.put(ev)
 	}
 }
 
-func (r *reign) perform(ctx context.Context, a engine.Action, p store.Permit) engine.Event {
+func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.Event {
 	c := r.s.cloud
-	intent := cloud.Intent{Permit: r.permit(p)}
+	intent := cloud.Intent{Permit: f.permit}
 	switch a.Do {
 	case engine.ReadPower:
 		return r.s.fencing.readPower(ctx, a)
 	case engine.Fence:
-		return r.s.fencing.fence(ctx, a, r.permit(p))
+		return r.s.fencing.fence(ctx, a, f.permit)
 	case engine.PowerOn:
-		return r.s.fencing.powerOn(ctx, a, r.permit(p))
+		return r.s.fencing.powerOn(ctx, a, f.permit)
 	case engine.ListServers:
 		return r.s.inventory.list(ctx, a)
 	case engine.Track:

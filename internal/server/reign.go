@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -32,6 +31,7 @@ type reign struct {
 
 	mu     sync.Mutex
 	asked  map[string]chan engine.Reply
+	flying map[string]*flight // dangerous acts under way, by action
 	policy *policy.Policy
 }
 
@@ -80,7 +80,7 @@ func (s *Server) newReign(ctx context.Context, epoch store.Epoch) (*reign, error
 	if err != nil {
 		return nil, err
 	}
-	r := &reign{s: s, log: s.log.With("epoch", epoch), epoch: epoch, in: newInbox(), asked: map[string]chan engine.Reply{}, policy: policy.Default()}
+	r := &reign{s: s, log: s.log.With("epoch", epoch), epoch: epoch, in: newInbox(), asked: map[string]chan engine.Reply{}, flying: map[string]*flight{}, policy: policy.Default()}
 	r.ctx, r.end = context.WithCancel(ctx)
 	cfg := engine.Config{
 		Server: s.cfg.Name, Epoch: int64(epoch), Pulse: s.times.Pulse, RequestTTL: s.times.RequestTTL, Permit: s.times.Permit,
@@ -184,6 +184,7 @@ func (r *reign) step(ev engine.Event) bool {
 		r.policy = p.Policy
 	}
 	eff := r.engine.Step(time.Now(), ev)
+	r.withdraw(eff.Withdrawn)
 	permit, err := r.commit(eff.Records)
 	if err != nil {
 		r.log.Error("cannot write what was decided; it is not done, and the records are loaded anew", "error", err)
@@ -196,7 +197,8 @@ func (r *reign) step(ev engine.Event) bool {
 		r.reply(reply)
 	}
 	for _, a := range eff.Actions {
-		r.acts.Go(func() { r.act(a, permit) })
+		f := r.begin(a, permit)
+		r.acts.Go(func() { r.act(a, f) })
 	}
 	return true
 }
@@ -234,23 +236,6 @@ func (r *reign) commit(records []engine.Record) (store.Permit, error) {
 		return permit, nil // nothing new was decided; an act without a record of its own proves the leadership when it is sent
 	}
 	return permit, send()
-}
-
-// permit is asked as the last thing before the bytes of a dangerous act leave. The intent is on record; if its permit
-// has run out (a BMC's login took longer), the leadership is proved anew by a write on the epoch, which counts from now.
-func (r *reign) permit(p store.Permit) func() error {
-	return func() error {
-		if p.Check() == nil {
-			return nil
-		}
-		ctx, cancel := context.WithTimeout(r.ctx, r.s.times.Permit)
-		defer cancel()
-		fresh, err := r.s.store.Commit(ctx, r.epoch)
-		if err != nil {
-			return fmt.Errorf("no permit: %w", err)
-		}
-		return fresh.Check()
-	}
 }
 
 // ask puts an operator's request to the engine and waits for its reply.

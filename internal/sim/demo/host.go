@@ -73,9 +73,14 @@ func (h *host) run(ctx context.Context) {
 	}
 }
 
-// boot is the present boot. It is asked under the world's lock: a change is told before it is in the table of links.
+// boot is the present boot, "" while its programs are killed. It is asked under the world's lock: a change is told
+// before it is in the table of links.
 func (h *host) boot() string {
-	h.cloud.World(func(*world.World) {})
+	killed := false
+	h.cloud.World(func(w *world.World) { killed = w.Host(h.name).AgentKilled })
+	if killed {
+		return ""
+	}
 	return h.cloud.Boot(h.name)
 }
 

@@ -53,7 +53,7 @@ func (t *truth) see(e world.Event) {
 		if !slices.Contains(t.moved[e.Host], e.VM) {
 			t.moved[e.Host] = append(t.moved[e.Host], e.VM)
 		}
-	case "power-off", "boot":
+	case "power-off", "boot", "agent-killed", "agent-started":
 		t.power(e.Host)
 	}
 }
