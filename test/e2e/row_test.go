@@ -361,8 +361,9 @@ func (r *row) readmitted(limit time.Duration, oldBoot string) api.IncidentDetail
 		return ""
 	})
 	in := r.awaitPhase(30*time.Second, engine.PhaseClosed)
-	for _, g := range in.Guests { // a VM of another row may have been deleted a moment ago
-		if strings.HasPrefix(g.VM.Name, r.prefix()) && g.State != engine.Recovered && r.spec.boot == nil {
+	for _, g := range in.Guests { // of others, a VM may have been deleted a moment ago
+		ours := slices.ContainsFunc(r.vms, func(vm rig.Server) bool { return vm.ID == g.VM.ID })
+		if ours && g.State != engine.Recovered && r.spec.boot == nil {
 			r.Errorf("%s is %s: %s, expected recovered", g.VM.Name, g.State, g.Reason)
 		}
 	}

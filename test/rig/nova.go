@@ -284,7 +284,6 @@ func (w *Watch) Of(vm string, since time.Time) []Moved {
 type VMSpec struct {
 	Name, Host string
 	Group      string // server group
-	Meta       map[string]string
 }
 
 // Boot boots one VM and waits until it is ACTIVE.
@@ -304,7 +303,7 @@ func (n *Nova) Boot(t testing.TB, v VMSpec) Server {
 		t.Fatal("the lab has no image tiny or no flavor t.tiny")
 	}
 	body := map[string]any{"server": map[string]any{
-		"name": v.Name, "imageRef": images.Images[0].ID, "flavorRef": flavor, "networks": "none", "host": v.Host, "metadata": v.Meta,
+		"name": v.Name, "imageRef": images.Images[0].ID, "flavorRef": flavor, "networks": "none", "host": v.Host,
 	}}
 	if v.Group != "" {
 		body["os:scheduler_hints"] = map[string]any{"group": v.Group}
