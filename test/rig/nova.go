@@ -317,7 +317,7 @@ func (n *Nova) Boot(t testing.TB, v VMSpec) Server {
 func (n *Nova) Becomes(t testing.TB, id, status string) Server {
 	t.Helper()
 	var out struct{ Server Server }
-	Within(t, 2*time.Minute, id+" becomes "+status, func() string {
+	Within(t, 5*time.Minute, id+" becomes "+status, func() string {
 		if err := n.Try("GET", "/servers/"+id, nil, &out); err != nil {
 			return err.Error()
 		}
