@@ -122,12 +122,17 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	host := l.Host()
 	g.mu.Lock()
 	a := g.records[host]
+	if !a.Joined.IsZero() && !a.Rejoin && a.Machine.Usable() && !a.Machine.Match(identityOf(h.GetMachine())) {
+		g.mu.Unlock()
+		// The certificate of a machine that was replaced: it is valid, and this host's no longer.
+		return nil, fmt.Errorf("%s is machine %s now, this is %s; if it was changed: ninelives host rejoin %s, then join again", host, a.Machine.UUID, h.GetMachine().GetUuid(), host)
+	}
 	before := a
 	if a.Joined.IsZero() {
 		a.Joined = time.Now()
 	}
 	a.Host, a.Serial, a.Version, a.Boot = host, l.Serial(), h.GetAgentVersion(), l.Boot().String()
-	a.Machine = fence.Identity{UUID: h.GetMachine().GetUuid(), Serial: h.GetMachine().GetSerial()}
+	a.Machine = identityOf(h.GetMachine())
 	a.Planes, a.Labels, a.ProbePort = h.GetPlanes(), h.GetLabels(), h.GetProbePort()
 	n := h.GetNova()
 	a.Nova = NovaFacts{
@@ -136,6 +141,9 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	}
 	g.records[host] = a
 	rep := g.report(host)
+	if rep.Boot != a.Boot {
+		rep.Guests, rep.AsOf, rep.GateClosed = nil, time.Time{}, true // of an earlier life; closed until the agent says otherwise
+	}
 	rep.Boot, rep.GuestsSeen = a.Boot, h.GetGuestsKnown()
 	g.mu.Unlock()
 	if before.Boot != a.Boot {
@@ -156,6 +164,10 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 		g.s.checkSoon()
 	}
 	return &agentv1.Welcome{PulseMs: uint32(g.s.times.Pulse.Milliseconds()), Cluster: g.s.ca.Cluster(), Servers: g.s.agentServers()}, nil
+}
+
+func identityOf(m *agentv1.Machine) fence.Identity {
+	return fence.Identity{UUID: m.GetUuid(), Serial: m.GetSerial()}
 }
 
 // keep writes the record when something changed. Only a leader can write; the others' agents speak to it as well.

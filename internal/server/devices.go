@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -195,7 +196,7 @@ func (f *fencing) importDevices(ctx context.Context, d fence.Devices) error {
 	}
 	if f.s.inventory.names() == "" {
 		why, _ := f.s.inventory.troubled()
-		return fmt.Errorf("Nova's compute hosts are not known yet, so none of the file can be checked against them: %s", either(why, "try again in a few seconds"))
+		return fmt.Errorf("the compute hosts of Nova are not known yet, so none of the file can be checked against them: %s", either(why, "try again in a few seconds"))
 	}
 	hosts := slices.Sorted(maps.Keys(d.Hosts))
 	for _, host := range hosts {
@@ -205,7 +206,7 @@ func (f *fencing) importDevices(ctx context.Context, d fence.Devices) error {
 	}
 	for _, host := range hosts {
 		m := d.Hosts[host]
-		rec := DevicesRecord{Machine: m, Bound: map[string]Binding{}}
+		rec := DevicesRecord{Machine: m, Bound: f.unchanged(host, m)}
 		if err := f.open(rec); err != nil {
 			return err
 		}
@@ -222,6 +223,29 @@ func (f *fencing) importDevices(ctx context.Context, d fence.Devices) error {
 	}
 	f.s.want()
 	return nil
+}
+
+// unchanged are the bindings of devices that stand in the new declaration just as they stood in the old one.
+func (f *fencing) unchanged(host string, m fence.Machine) map[string]Binding {
+	kept := map[string]Binding{}
+	old := f.of(host)
+	if old == nil {
+		return kept
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, level := range old.levels {
+		for j, d := range level {
+			binding, bound := old.record.Bound[d.ID()]
+			spec := old.record.Machine.Levels[i][j]
+			for _, now := range m.Levels {
+				if bound && slices.ContainsFunc(now, func(s fence.Spec) bool { return reflect.DeepEqual(s, spec) }) {
+					kept[d.ID()] = binding
+				}
+			}
+		}
+	}
+	return kept
 }
 
 // states are all devices with their last check, by host and level.

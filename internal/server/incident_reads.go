@@ -83,7 +83,7 @@ func (v *inventory) service(ctx context.Context, host string) (engine.Service, e
 			return serviceOf(s, v.fresh(s, time.Now())), nil
 		}
 	}
-	return engine.Service{}, fmt.Errorf("Nova has no nova-compute service on %s", host)
+	return engine.Service{}, fmt.Errorf("no nova-compute service of %s is known to Nova", host)
 }
 
 func (v *inventory) readService(ctx context.Context, a engine.Action) engine.Event {

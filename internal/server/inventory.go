@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 const (
 	servicesEvery  = 10 * time.Second
 	inventoryEvery = 60 * time.Second
+	missingReads   = 60               // ten minutes of readings without a host, before it is forgotten
 	serviceFresh   = 30 * time.Second // three of Nova's report intervals
 )
 
@@ -33,6 +35,7 @@ type inventory struct {
 	updated     map[string]seenReport
 	hosts       map[string]engine.HostFacts
 	vms         map[string][]engine.VM
+	missing     map[string]int    // how often in a row a host was not listed
 	boots       map[string]string // the last boot on record of each host, when this server took over
 	trouble     string            // why the cloud can't be read now
 	since       time.Time
@@ -47,7 +50,7 @@ type seenReport struct {
 func newInventory(s *Server) *inventory {
 	return &inventory{
 		s: s, cloud: s.cloud, log: s.log, hypervisors: map[string][]cloud.Hypervisor{},
-		updated: map[string]seenReport{}, hosts: map[string]engine.HostFacts{},
+		updated: map[string]seenReport{}, missing: map[string]int{}, hosts: map[string]engine.HostFacts{},
 	}
 }
 
@@ -117,14 +120,13 @@ func (v *inventory) tell(err error) {
 }
 
 func (v *inventory) readServices(ctx context.Context, whole bool) error {
+	var around error // that zones or groups can't be read must not keep hosts from being known
 	if whole {
-		if err := v.readAround(ctx); err != nil {
-			return err
-		}
+		around = v.readAround(ctx)
 	}
 	services, err := v.cloud.Services(ctx)
 	if err != nil {
-		return err
+		return errors.Join(around, err)
 	}
 	now := time.Now()
 	seen := map[string]bool{}
@@ -133,20 +135,32 @@ func (v *inventory) readServices(ctx context.Context, whole bool) error {
 		v.s.ears.step(detect.Service{Host: s.Host, UpdatedAt: s.UpdatedAt})
 		v.host(s, now)
 	}
-	v.mu.Lock()
-	var gone []string
-	for host := range v.hosts {
-		if !seen[host] {
-			gone = append(gone, host)
-			delete(v.hosts, host)
-		}
-	}
-	v.mu.Unlock()
-	for _, host := range gone {
+	for _, host := range v.vanished(seen) {
 		v.s.ears.step(detect.HostForgotten{Host: host})
 		v.s.tell(engine.HostForgotten{Host: host})
 	}
-	return nil
+	return around
+}
+
+// vanished returns the hosts to forget. Nova leaves the services of a cell that doesn't answer out without a word, so a
+// host is only gone when it was missing for long and its agent isn't connected either.
+func (v *inventory) vanished(seen map[string]bool) []string {
+	connected := v.s.agents.connected()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var gone []string
+	for host := range v.hosts {
+		if _, talks := connected[host]; seen[host] || talks {
+			delete(v.missing, host)
+			continue
+		}
+		if v.missing[host]++; v.missing[host] > missingReads {
+			gone = append(gone, host)
+			delete(v.hosts, host)
+			delete(v.missing, host)
+		}
+	}
+	return gone
 }
 
 // host puts together what is known of one host and tells detection and the engine.
@@ -279,13 +293,23 @@ func (v *inventory) readServers(ctx context.Context) error {
 	v.readImages(ctx, all)
 	v.mu.Lock()
 	byHost := map[string][]engine.VM{}
+	partial := slices.ContainsFunc(all, func(s cloud.Server) bool { return s.Status == "UNKNOWN" })
 	for host := range v.hosts {
-		byHost[host] = []engine.VM{}
-	}
-	for _, s := range all {
-		if s.Host != "" && s.Status != "UNKNOWN" { // a cell that doesn't answer: what was known before stays known
-			byHost[s.Host] = append(byHost[s.Host], v.around.vmOf(s))
+		if partial { // a cell doesn't answer: of hosts that seem empty, what was known before stays known
+			byHost[host] = v.vms[host]
+		} else {
+			byHost[host] = []engine.VM{}
 		}
+	}
+	listed := map[string]bool{}
+	for _, s := range all {
+		if s.Host == "" || s.Status == "UNKNOWN" {
+			continue
+		}
+		if !listed[s.Host] {
+			listed[s.Host], byHost[s.Host] = true, nil
+		}
+		byHost[s.Host] = append(byHost[s.Host], v.around.vmOf(s))
 	}
 	v.vms = byHost
 	v.mu.Unlock()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -51,7 +52,7 @@ func (t *trail) note(n engine.Note) {
 			attrs = append(attrs, a[0], a[1])
 		}
 	}
-	t.log.Log(nil, level, "story", attrs...) //nolint:staticcheck // no context belongs to a decision
+	t.log.Log(context.Background(), level, "story", attrs...)
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
