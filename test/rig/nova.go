@@ -316,15 +316,16 @@ func (n *Nova) Boot(t testing.TB, v VMSpec) Server {
 // Becomes waits for a VM's status.
 func (n *Nova) Becomes(t testing.TB, id, status string) Server {
 	t.Helper()
-	var out struct{ Server Server }
+	var got Server
 	Within(t, 5*time.Minute, id+" becomes "+status, func() string {
+		var out struct{ Server Server } // afresh: null leaves what was there before
 		if err := n.Try("GET", "/servers/"+id, nil, &out); err != nil {
 			return err.Error()
 		}
-		if out.Server.Status != status || out.Server.Task != "" {
-			return fmt.Sprintf("%s, task %s", out.Server.Status, out.Server.Task)
+		if got = out.Server; got.Status != status || got.Task != "" {
+			return fmt.Sprintf("%s, task %s", got.Status, got.Task)
 		}
 		return ""
 	})
-	return out.Server
+	return got
 }
