@@ -66,6 +66,9 @@ func (a *app) demo(cmd *cobra.Command, f demoFlags) error {
 	if f.output != formatTable && f.output != formatJSON {
 		return usage(cmd, "--output is %q; the demo knows table and json", f.output)
 	}
+	if f.output == formatJSON && !f.exit {
+		return usage(cmd, "-o json needs --exit: without it the demo tells a story and waits for keys")
+	}
 	story := a.env.Stdout
 	if f.exit {
 		story = a.env.Stderr // the result alone goes to standard output

@@ -13,6 +13,7 @@ func TestDemoUsage(t *testing.T) {
 		{"demo --cut host-99 --exit", "--cut host-99: there is no such host; there are host-01, host-02"},
 		{"demo --hosts 1", "--hosts 1: the demo takes 2 to"},
 		{"demo --exit -o yaml", "the demo knows table and json"},
+		{"demo -o json", "-o json needs --exit"},
 		{"demo host-03", "takes no arguments"},
 	} {
 		var out, err bytes.Buffer

@@ -94,7 +94,7 @@ type the host's name; --yes leaves that out.`,
 		},
 	}
 	reasonFlag(cmd, &reason, "why (needed)")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask; only people at a terminal are asked, a script never")
 	return cmd
 }
 
@@ -124,7 +124,7 @@ power cables; "it doesn't answer" is not enough. A host that still pulses is ref
 		},
 	}
 	reasonFlag(cmd, &reason, "how you know it (needed)")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask; only people at a terminal are asked, a script never")
 	return cmd
 }
 

@@ -93,7 +93,7 @@ deploy/server.yaml is a sample that documents every key.`,
 		},
 	}
 	d.add(cmd, defaultServerConfig)
-	cmd.Flags().StringVar(&bundle, "bundle", "", "first start of a further server: the bundle of `server init`")
+	cmd.Flags().StringVar(&bundle, "bundle", "", "first start of a further server: the bundle `FILE` that the first one's \"server init\" made")
 	cmd.AddCommand(a.serverInitCommand(), a.serverJoinCommand())
 	return cmd
 }
