@@ -215,11 +215,17 @@ func (r Result) Table(out io.Writer) error {
 		if in.Proof != nil {
 			proof = in.Proof.Kind + " " + in.Proof.Device
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d of %d back\n", in.ID, in.Host, in.Verdict, in.Phase, proof,
-			seconds(in.Stages.Suspect), seconds(in.Stages.Verdict), seconds(in.Stages.Proof), seconds(in.Stages.Resurrected), in.VMs.Recovered, in.VMs.Total)
+		vms := fmt.Sprintf("%d of %d back", in.VMs.Recovered, in.VMs.Total)
+		if in.VMs.Total == 0 {
+			vms = "none to bring back"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", in.ID, in.Host, in.Verdict, in.Phase, proof,
+			seconds(in.Stages.Suspect), seconds(in.Stages.Verdict), seconds(in.Stages.Proof), seconds(in.Stages.Resurrected), vms)
 	}
 	if len(r.Incidents) == 0 {
 		fmt.Fprintln(w, "none")
+	} else {
+		fmt.Fprintln(w, "Seconds since the fault. RESURRECTED: the last VM ran again in truth; Nova's records and our look at it follow.")
 	}
 	for _, in := range r.Incidents {
 		for _, l := range in.Interlocks {
