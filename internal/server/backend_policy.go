@@ -216,6 +216,9 @@ func (b *backend) ImportDevices(ctx context.Context, by string, f api.File) (api
 			if m := mistakes(err); len(m) > 0 {
 				return "", api.Mistaken(m)
 			}
+			if errors.Is(err, errHostsUnknown) {
+				return "", api.Invalid("nothing was changed; import the file again once `ninelives status` shows the hosts and no trouble of the cloud", "%v", err)
+			}
 			return "", api.Invalid("hosts before this one may have been imported; correct it and import the file again", "%v", err)
 		}
 		for _, st := range b.s.fencing.states() {
@@ -229,7 +232,7 @@ func (b *backend) ImportDevices(ctx context.Context, by string, f api.File) (api
 				working++
 			}
 		}
-		return fmt.Sprintf("%d hosts imported; %d of their %d devices could fence now", len(d.Hosts), working, len(out.Devices)), nil
+		return fmt.Sprintf("hosts imported: %d; %d of their %d devices could fence now", len(d.Hosts), working, len(out.Devices)), nil
 	})
 	out.Text = text
 	return out, err

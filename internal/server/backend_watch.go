@@ -131,7 +131,7 @@ func noVM(idOrName string) error {
 func (b *backend) Plan(ctx context.Context, hosts []string) (api.Plan, error) {
 	for _, h := range hosts {
 		if _, ok := b.s.inventory.facts(h); !ok && b.s.reign.Load() != nil {
-			return api.Plan{}, noHost(h)
+			return api.Plan{}, api.NotFound("`ninelives host list` shows all; `ninelives status` says whether the cloud answers", "Nova has shown no compute host %q", h)
 		}
 	}
 	slices.Sort(hosts)

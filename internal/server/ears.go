@@ -84,7 +84,11 @@ func heard(c detect.Change) engine.Assessed {
 		Since: c.Since, Reason: c.Reason,
 	}
 	for _, x := range c.Evidence {
-		ev.Evidence = append(ev.Evidence, fmt.Sprintf("%s %s: %s", x.At.UTC().Format("15:04:05.0"), x.Source, x.Says))
+		source := x.Source
+		if x.Plane != "" {
+			source += " on " + string(x.Plane)
+		}
+		ev.Evidence = append(ev.Evidence, fmt.Sprintf("%s %s: %s", x.At.UTC().Format("15:04:05.0"), source, x.Says))
 		if x.Kind == detect.KindPower && x.Via != "" {
 			ev.Via = x.Via
 		}
