@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,10 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	if s.dir, err = openDataDir(o); err != nil {
 		return nil, fmt.Errorf("cannot open store: %w", err)
 	}
+	if err := checkDatabase(filepath.Join(s.dir.etcd(), "member", "snap", "db")); err != nil {
+		s.dir.release()
+		return nil, fmt.Errorf("cannot open store: %w", s.startProblem(err))
+	}
 	if err := s.start(); err != nil {
 		return nil, fmt.Errorf("cannot open store: %w", s.startProblem(err))
 	}
@@ -110,7 +115,7 @@ func (s *Embedded) start() error {
 		defer func() {
 			// Not a panic, mostly: the log's fatal hook has ended this goroutine.
 			if p := recover(); p != nil {
-				r.err = fmt.Errorf("etcd gave up: %v", p)
+				r.err = fmt.Errorf("etcd can't read its files: %v: %w", p, errDamaged)
 			} else if err := s.failure.Load(); err != nil {
 				r.err = *err
 			}
@@ -118,6 +123,12 @@ func (s *Embedded) start() error {
 		}()
 		r.etcd, r.err = embed.StartEtcd(cfg)
 	}()
+	undo := func() {
+		if r := <-done; r.err == nil {
+			r.etcd.Close()
+		}
+		s.dir.release()
+	}
 	timeout := time.NewTimer(s.o.StartTimeout)
 	defer timeout.Stop()
 	select {
@@ -128,13 +139,11 @@ func (s *Embedded) start() error {
 		}
 		s.etcd, s.srv = r.etcd, r.etcd.Server
 		return nil
+	case <-s.life.Done(): // one of etcd's own goroutines has given up; the start may hang for ever
+		go undo()
+		return *s.failure.Load()
 	case <-timeout.C:
-		go func() {
-			if r := <-done; r.err == nil {
-				r.etcd.Close()
-			}
-			s.dir.release()
-		}()
+		go undo()
 		return fmt.Errorf("etcd hasn't started within %v: is the disk of %s stuck?", s.o.StartTimeout, s.o.DataDir)
 	}
 }

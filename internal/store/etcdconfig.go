@@ -72,6 +72,8 @@ func (s *Embedded) startProblem(err error) error {
 		return fmt.Errorf("cluster address %s isn't one of this machine: %w", s.o.ListenCluster, err)
 	case errors.Is(err, syscall.ENOSPC) && s.failure.Load() == nil:
 		return fmt.Errorf("the disk of data directory %s is full; free some of it, then start the server again: %w", s.o.DataDir, err)
+	case errors.Is(err, errDamaged), strings.Contains(err.Error(), "invalid database"): // etcd has no type for it
+		return fmt.Errorf("%w in data directory %s. Is this the only server: put a backup of the directory back, or move it away and begin with nothing; are there others: leave this one stopped, they go on without it", err, s.o.DataDir)
 	// etcd has no type for this one.
 	case strings.Contains(err.Error(), "has already been bootstrapped"):
 		return fmt.Errorf("the other servers know a server %q with data, and this one has none in %s: do two servers have this name, or was its disk lost? (%w)", s.o.Name, s.o.DataDir, err)
