@@ -34,6 +34,9 @@ func TestAttackKill(t *testing.T) {
 				}
 				a.tell("** server started")
 			}
+			for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && len(a.d.truth.now().down) > 0; {
+				pause(t.Context(), time.Second)
+			}
 			a.judge()
 			if truth := a.d.truth.now(); len(truth.down) > 0 {
 				t.Errorf("%d VMs are still down", len(truth.down))

@@ -47,7 +47,8 @@ func (h *host) gate(ctx context.Context) {
 	}
 }
 
-// hook asks the real libvirt hook about every VM that Nova ever evacuated from this host, whenever the gate's record
+// hook asks the real libvirt hook about every VM that Nova ever evacuated from this host, or
+// would build here after its return, whenever the gate's record
 // has changed: what it refuses, the world's libvirt refuses.
 func (h *host) hook() {
 	info, err := os.Stat(filepath.Join(h.config.Data, "gate.json"))

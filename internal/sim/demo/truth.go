@@ -2,6 +2,7 @@ package demo
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +17,7 @@ type truth struct {
 
 	mu      sync.Mutex
 	started map[string]time.Time // VM → when its youngest copy began to run
-	moved   map[string][]string  // host → VMs that Nova took evacuations of
+	moved   map[string][]string  // host → VMs that Nova took evacuations of, from it or to it
 	hit     map[string]hit       // host → what the script did to it
 }
 
@@ -52,6 +53,10 @@ func (t *truth) see(e world.Event) {
 	case "evacuate-accepted":
 		if !slices.Contains(t.moved[e.Host], e.VM) {
 			t.moved[e.Host] = append(t.moved[e.Host], e.VM)
+		}
+	case "cast-queued": // Nova's order to build it waits for a dead destination
+		if id, ok := strings.CutPrefix(e.Text, "rebuild "); ok && !slices.Contains(t.moved[e.Host], id) {
+			t.moved[e.Host] = append(t.moved[e.Host], id)
 		}
 	case "power-off", "boot", "agent-killed", "agent-started":
 		t.power(e.Host)
