@@ -216,7 +216,7 @@ func (b *backend) ImportDevices(ctx context.Context, by string, f api.File) (api
 			if m := mistakes(err); len(m) > 0 {
 				return "", api.Mistaken(m)
 			}
-			if errors.Is(err, errHostsUnknown) {
+			if b.s.inventory.names() == "" {
 				return "", api.Invalid("nothing was changed; import the file again once `ninelives status` shows the hosts and no trouble of the cloud", "%v", err)
 			}
 			return "", api.Invalid("hosts before this one may have been imported; correct it and import the file again", "%v", err)

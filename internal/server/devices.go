@@ -187,8 +187,6 @@ func (f *fencing) bindByHand(ctx context.Context, host, by, reason string) error
 	return nil
 }
 
-var errHostsUnknown = errors.New("the compute hosts of Nova are not known yet, so none of the file can be checked against them")
-
 // importDevices replaces the devices of the hosts named in a devices.yaml; others keep theirs. Bindings of devices that
 // stay as they were are kept. A file that names a host that Nova doesn't know changes nothing.
 func (f *fencing) importDevices(ctx context.Context, d fence.Devices) error {
@@ -198,7 +196,7 @@ func (f *fencing) importDevices(ctx context.Context, d fence.Devices) error {
 	}
 	if f.s.inventory.names() == "" {
 		why, _ := f.s.inventory.troubled()
-		return fmt.Errorf("%w: %s", errHostsUnknown, either(why, "try again in a few seconds"))
+		return fmt.Errorf("the compute hosts of Nova are not known yet, so none of the file can be checked against them: %s", either(why, "try again in a few seconds"))
 	}
 	hosts := slices.Sorted(maps.Keys(d.Hosts))
 	for _, host := range hosts {
