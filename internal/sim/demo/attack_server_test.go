@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -156,13 +157,18 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
+// nextPort lies below the range that the kernel takes for outgoing connections, which would take a port that is free
+// just now before the server comes to it.
+var nextPort atomic.Int32
+
 func freePort() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "127.0.0.1:0"
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+(int(nextPort.Add(1))+os.Getpid()*30)%10_000)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // attackStart is Start with the server in a process of its own.
