@@ -54,6 +54,7 @@ type host struct {
 	report      AgentReport
 	now         Assessed
 	lived       bool      // was up at least once
+	suspected   time.Time // since when it is suspect; zero while it isn't, and kept through what the suspicion became
 	troubled    time.Time // the last moment it was suspect or worse, for the storm count
 	cleared     time.Time // when its proof was recorded: it is no longer an unknown
 	verdicts    []time.Time

@@ -96,8 +96,13 @@ func (e *Engine) stormIn(zone string) string {
 	if zone != "" {
 		where = "of zone " + zone
 	}
-	return fmt.Sprintf("storm: %d of %d hosts %s are suspect or worse now or were within 60 s, %d may be (%s)%s",
-		len(troubled), c.seen, where, allowed, some(troubled), e.sharedCause(troubled))
+	exempt := ""
+	if off > 0 {
+		exempt = fmt.Sprintf(", besides %d whose BMC reads off", off)
+	}
+	return fmt.Sprintf("storm: %d of %d hosts %s are suspect or worse now or were within 60 s, %d may be (%s)%s%s; "+
+		"a host that you know to be dead needn't wait: ninelives host fence HOST --reason …",
+		len(troubled), c.seen, where, allowed, some(troubled), exempt, e.sharedCause(troubled))
 }
 
 // inTrouble: suspect or worse now or within the window; one whose proof is on record is no unknown any more, and counts

@@ -17,7 +17,7 @@ func (e *Engine) assessed(ev Assessed) {
 		h.troubled = e.now // counted from the end of the trouble
 	}
 	if ev.Verdict == Up && !ev.Suspect {
-		h.lived = true
+		h.lived, h.suspected = true, zeroTime
 	}
 	if h.alive() && !ev.Suspect && ev.Boot != "" && ev.Boot != h.boot {
 		h.boot = ev.Boot // in the same step as the incident of the boot before
@@ -28,7 +28,7 @@ func (e *Engine) assessed(ev Assessed) {
 		return
 	}
 	if ev.Suspect && !before.now.Suspect {
-		h.troubled = e.now
+		h.troubled, h.suspected = e.now, e.now
 		e.note(Warning, ev.Host, "", "", "suspect: "+ev.Reason)
 		e.do("foresee/"+ev.Host, Action{Do: ListServers, Host: ev.Host, Why: "to have the plan ready"})
 	}
@@ -51,9 +51,9 @@ func (e *Engine) openIncident(h *host, ev Assessed, phase Phase) *Incident {
 	in := &Incident{
 		ID: e.newID(h.facts.Name), Host: h.facts.Name, Zone: h.facts.Zone, Verdict: ev.Verdict, Reason: ev.Reason,
 		Evidence: ev.Evidence, Boot: either(ev.Boot, h.boot), Phase: phase, Opened: e.now, // a new leader's detection may not know it
-		Stages: Stages{LastLife: ev.LastLife, Suspect: h.troubled, Verdict: e.now},
+		Stages: Stages{LastLife: ev.LastLife, Suspect: h.suspected, Verdict: e.now},
 	}
-	if in.Stages.Suspect.IsZero() || in.Stages.Suspect.Before(ev.LastLife) {
+	if in.Stages.Suspect.IsZero() {
 		in.Stages.Suspect = e.now
 	}
 	e.keep(in)
