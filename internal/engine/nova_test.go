@@ -144,11 +144,11 @@ func (w *world) pass(now time.Time) {
 
 func (w *world) arrive(mv *move, m *machine) {
 	v := w.vms[mv.VM]
-	if v == nil || mv.Status == "failed" {
-		mv.Status = "failed"
-		if v != nil {
-			v.Status = "ERROR"
-		}
+	if v == nil {
+		return // deleted meanwhile: Nova leaves the record as it is, for ever
+	}
+	if mv.Status == "failed" {
+		v.Status = "ERROR"
 		return
 	}
 	w.start(v.ID, m)

@@ -104,7 +104,13 @@ func (e *Engine) followAttempt(in *Incident, r *Recovery) {
 	if a.Answer == Unanswered && a.Migration == "" {
 		e.repeat(in, "inspect/"+r.VM.ID, 3*time.Second, Action{Do: Inspect, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Since: in.Listed})
 	}
+	if a.Answer == Accepted && e.now.Sub(a.Intended) > longUnderWay {
+		e.lookEvery(in, r, longUnderWay) // Nova leaves the migration of a VM that was deleted meanwhile open for ever
+	}
 }
+
+// longUnderWay is how old an evacuation must be before its VM is looked at by itself; a usual one takes 2-4 s.
+const longUnderWay = 15 * time.Second
 
 // endAtProof ends an evacuation whose destination certainly runs nothing any more. The order to start the VM may still
 // lie in that host's queue: it must not start there when the host returns.

@@ -24,6 +24,10 @@ func (e *Engine) looked(ev Looked) {
 	switch {
 	case r.State == Unaccounted:
 		e.found(in, r, ev)
+	case r.State == Resurrecting && !ev.Found && r.Open() != nil:
+		a := r.Open()
+		a.Ended, a.Why, r.Restart = e.now, "its VM was deleted", false
+		e.setState(r, Skipped, "gone: deleted during the recovery")
 	case r.State == Verifying && !ev.Found:
 		r.Restart = false
 		e.setState(r, Skipped, "gone: deleted during the recovery")
