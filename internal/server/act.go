@@ -16,11 +16,25 @@ func (r *reign) act(a engine.Action, f *flight) {
 	ctx, cancel := context.WithDeadline(r.ctx, a.Deadline)
 	defer cancel()
 	began := time.Now()
-	ev := r.perform(ctx, a, f)
-	r.s.metrics.acted(a.Do, time.Since(began))
+	ev := r.inTurn(ctx, a, f)
+	r.s.metrics.acted(a.Do, ev, time.Since(began))
 	if r.ctx.Err() == nil && ev != nil {
 		r.in.put(ev)
 	}
+}
+
+// inTurn lets reads of the cloud wait for each other; acts and readings of power never wait.
+func (r *reign) inTurn(ctx context.Context, a engine.Action, f *flight) engine.Event {
+	switch a.Do {
+	case engine.ListServers, engine.Track, engine.Inspect, engine.Look, engine.ReadService:
+		select {
+		case r.reads <- struct{}{}:
+			defer func() { <-r.reads }()
+		case <-ctx.Done():
+			return nil // the engine notes by itself that no answer came by the deadline
+		}
+	}
+	return r.perform(ctx, a, f)
 }
 
 func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.Event {
@@ -44,9 +58,9 @@ func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.
 	case engine.ReadService:
 		return r.s.inventory.readService(ctx, a)
 	case engine.AskGuests:
-		return r.s.agents.askGuests(ctx, a)
+		return r.s.agents.askGuests(ctx, a, uint64(r.epoch))
 	case engine.SendGate:
-		return r.s.agents.sendGate(ctx, a, uint64(r.epoch))
+		return r.s.agents.sendGate(a, uint64(r.epoch))
 	case engine.TakeOut:
 		return answer(c.TakeOut(ctx, intent, a.Service, cloud.TakeOut{Disable: a.Disable, Reason: reasonIf(a.Disable, a.Why)})).of(a)
 	case engine.PutBack:

@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/cloud"
 	"github.com/ninelives-ha/ninelives/internal/engine"
@@ -14,6 +15,7 @@ type around struct {
 	aggregates map[string][]string          // host → names
 	groups     map[string][]string          // server → its anti-affinity groups
 	images     map[string]map[string]string // image → properties; a missing one is unknown
+	failed     map[string]time.Time         // image → when it could not be read
 	projects   map[string]string            // id → name
 }
 

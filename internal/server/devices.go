@@ -5,19 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/engine"
 	"github.com/ninelives-ha/ninelives/internal/fence"
-	"github.com/ninelives-ha/ninelives/internal/store"
 )
 
 const (
 	checkEvery   = 60 * time.Second
+	checkWithin  = 30 * time.Second // of one host's devices
 	checksAtOnce = 16
 )
 
@@ -29,27 +27,58 @@ func (f *fencing) watch(ctx context.Context) {
 		if f.s.reign.Load() != nil {
 			f.checkAll(ctx)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-f.s.checkNow:
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				waiting = false
+			case <-f.s.checkNow:
+				hosts, all := f.wanted()
+				if f.s.reign.Load() != nil {
+					f.checkThese(ctx, hosts)
+				}
+				waiting = !all
+			}
 		}
 	}
 }
 
-func (f *fencing) checkAll(ctx context.Context) {
+// checkSoon asks for a check of one host's devices, of all hosts' for "".
+func (f *fencing) checkSoon(host string) {
 	f.mu.Lock()
-	hosts := make([]string, 0, len(f.machines))
-	for h := range f.machines {
-		hosts = append(hosts, h)
-	}
+	f.soon[host] = true
 	f.mu.Unlock()
-	slices.Sort(hosts)
+	select {
+	case f.s.checkNow <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fencing) wanted() (hosts []string, all bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	hosts, all = slices.Sorted(maps.Keys(f.soon)), f.soon[""]
+	clear(f.soon)
+	if all {
+		return nil, true
+	}
+	return hosts, false
+}
+
+func (f *fencing) checkAll(ctx context.Context) { f.checkThese(ctx, f.hosts()) }
+
+func (f *fencing) checkThese(ctx context.Context, hosts []string) {
 	gate := make(chan struct{}, checksAtOnce)
 	var wg sync.WaitGroup
 	for _, h := range hosts {
-		gate <- struct{}{}
+		select {
+		case gate <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
 		wg.Go(func() {
 			defer func() { <-gate }()
 			f.check(ctx, h)
@@ -60,72 +89,107 @@ func (f *fencing) checkAll(ctx context.Context) {
 
 // check tries everything a fence of the host needs but switches nothing, and binds devices whose identity matches.
 func (f *fencing) check(ctx context.Context, host string) []DeviceState {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
-	m := f.of(host)
+	m, release := f.hold(host)
+	defer release()
 	if m == nil {
 		return nil
 	}
-	var out []DeviceState
+	before := f.levels(host)
+	out := make([]DeviceState, len(m.devices()))
+	var wg sync.WaitGroup
+	n := 0
 	for i, level := range m.levels {
 		for _, d := range level {
-			st := f.examine(ctx, m, host, d)
-			st.Level = i + 1
-			out = append(out, st)
+			at := n
+			n++
+			wg.Go(func() { out[at] = f.examine(ctx, m, host, d, i+1) })
 		}
+	}
+	wg.Wait()
+	if !slices.Equal(before, f.levels(host)) {
+		f.s.want() // the engine plans with levels
 	}
 	return out
 }
 
-func (f *fencing) examine(ctx context.Context, m *machine, host string, d fence.Device) DeviceState {
-	st := DeviceState{Host: host, Device: d.ID(), Driver: d.Driver(), Via: d.Via(), Health: d.Check(ctx)}
-	agent, known := f.s.agents.of(host)
-	f.mu.Lock()
-	binding, bound := m.record.Bound[d.ID()]
-	before := m.health[d.ID()]
-	f.mu.Unlock()
-	found := st.Health.Found
-	owner := f.s.agents.owner(found, host)
-	switch {
-	case owner != "":
-		st.Why = fmt.Sprintf("it shows the identity of %s, a living host: refused", owner)
-		bound = false
-	case bound && binding.By != "":
-		st.Why = fmt.Sprintf("bound by %s: %s", binding.By, binding.Reason)
-	case found.Usable() && known && found.Match(agent.Machine):
-		st.Why = "its identity is the host's"
-		if !bound || !binding.Identity.Match(found) {
-			bound = f.bind(host, d.ID(), Binding{Identity: found, At: time.Now()}) == nil
+func (f *fencing) examine(ctx context.Context, m *machine, host string, d fence.Device, level int) DeviceState {
+	st := DeviceState{Host: host, Level: level, Device: d.ID(), Driver: d.Driver(), Via: d.Via(), Health: d.Check(ctx)}
+	if ctx.Err() != nil { // cut off by our own end: that says nothing about the device
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if last, ok := m.health[d.ID()]; ok {
+			return last
 		}
-	case found.Usable() && known:
-		st.Why = fmt.Sprintf("it shows identity %s, the host's agent %s (if it is the host's all the same: ninelives fence bind %s --reason …)", found.UUID, agent.Machine.UUID, host)
-		bound = false
-	case bound:
-		st.Why = "its identity was the host's when it was last read"
-	case !known:
-		st.Why = "the host's agent has not said which machine it is yet"
-	default:
-		st.Why = fmt.Sprintf("it can't say which machine it switches (ninelives fence bind %s --reason …)", host)
+		st.Trouble = "not checked to the end"
+		return st
 	}
-	st.Bound = bound
-	st.Working, st.Trouble = bound && st.Health.OK(), st.Health.Trouble()
-	if st.Trouble == "" && !bound {
+	why, refused, match := f.belongs(m, host, d.ID(), st.Health.Found)
+	if match {
+		if err := f.bind(ctx, m, host, map[string]Binding{d.ID(): {Identity: st.Health.Found, At: time.Now()}}); err != nil {
+			why = "its identity is the host's, but that could not be recorded: " + err.Error()
+		}
+	}
+	f.mu.Lock()
+	delete(m.refused, d.ID())
+	if refused {
+		m.refused[d.ID()] = why
+	}
+	st.Bound, st.Why = m.counts(d.ID()), why
+	before := m.health[d.ID()]
+	st.Working, st.Trouble = st.Bound && st.Health.OK(), st.Health.Trouble()
+	if st.Trouble == "" && !st.Bound {
 		st.Trouble = "not bound: " + st.Why
 	}
 	st.Since = before.Since
-	if before.Working != st.Working || before.Since.IsZero() {
+	news := before.Working != st.Working || before.Since.IsZero()
+	if news {
 		st.Since = time.Now()
-		f.changed(before, st)
 	}
-	f.mu.Lock()
 	m.health[d.ID()] = st
 	f.mu.Unlock()
+	if news {
+		f.changed(before, st)
+	}
 	return st
 }
 
+// belongs says whose a device is by the identity that it shows now: why it counts or doesn't; refused: it doesn't count,
+// whatever bound it; match: it is to be bound (anew).
+func (f *fencing) belongs(m *machine, host, device string, found fence.Identity) (why string, refused, match bool) {
+	f.mu.Lock()
+	b, bound := m.record.Bound[device]
+	f.mu.Unlock()
+	agent, known := f.s.agents.of(host)
+	owner := f.s.agents.owner(found, host)
+	fits := known && found.Match(agent.Machine)
+	switch {
+	case owner != "":
+		return fmt.Sprintf("it shows the identity of %s, a living host: refused", owner), true, false
+	case bound && b.By != "" && b.Identity.Usable() && found.Usable() && !found.Match(b.Identity):
+		return fmt.Sprintf("it shows identity %s, when %s bound it it was %s: refused until it is bound anew", name(found), b.By, name(b.Identity)), true, false
+	case bound && b.By != "":
+		return fmt.Sprintf("bound by %s: %s", b.By, b.Reason), false, false
+	case fits:
+		return "its identity is the host's", false, !bound || !b.Identity.Match(found)
+	case found.Usable() && known:
+		return fmt.Sprintf("it shows identity %s, the host's agent %s (if it is the host's all the same: ninelives fence bind %s --reason …)",
+			name(found), name(agent.Machine), host), true, false
+	case found.Usable() && bound && !found.Match(b.Identity):
+		return fmt.Sprintf("it shows identity %s, it was bound as %s", name(found), name(b.Identity)), true, false
+	case bound:
+		return "its identity was the host's when it was last read", false, false
+	case !known:
+		return "the host's agent has not said which machine it is yet", false, false
+	default:
+		return fmt.Sprintf("it can't say which machine it switches (ninelives fence bind %s --reason …)", host), false, false
+	}
+}
+
 func (f *fencing) changed(before, now DeviceState) {
-	if now.Working == before.Working && before.Since.IsZero() && now.Working {
-		return
+	if now.Working && before.Since.IsZero() {
+		return // nothing to tell of a device that works from the beginning
 	}
 	n := engine.Note{Host: now.Host, Text: fmt.Sprintf("fence device %s works", now.Device)}
 	if !now.Working {
@@ -134,126 +198,16 @@ func (f *fencing) changed(before, now DeviceState) {
 	f.s.trail.note(n)
 }
 
-// bind records that a device is the host's.
-func (f *fencing) bind(host, device string, b Binding) error {
-	m := f.of(host)
-	r := f.s.reign.Load()
-	switch {
-	case m == nil:
-		return fmt.Errorf("%s has no fence devices (ninelives fence import FILE)", host)
-	case r == nil:
-		return errNotLeading
-	}
-	f.mu.Lock()
-	m.record.Bound[device] = b
-	value, err := store.Encode(format, m.record)
-	f.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
-	defer cancel()
-	if _, err := f.s.store.Commit(ctx, r.epoch, store.Put(store.DevicesKey(host), value)); err != nil {
-		return err
-	}
-	f.s.want()
-	return nil
-}
-
-// bindByHand binds all devices of a host on an operator's word, unless one shows that it is another living host's.
-func (f *fencing) bindByHand(ctx context.Context, host, by, reason string) error {
-	m := f.of(host)
-	if m == nil {
-		return fmt.Errorf("%s has no fence devices (ninelives fence import FILE)", host)
-	}
-	if reason == "" {
-		return errors.New("binding a device by hand needs a reason (--reason)")
-	}
-	for _, level := range m.levels {
-		for _, d := range level {
-			found, err := d.Identity(ctx)
-			if err != nil && !errors.Is(err, fence.ErrNoIdentity) {
-				return fmt.Errorf("cannot ask %s which machine it switches: %w", d.ID(), err)
-			}
-			if owner := f.s.agents.owner(found, host); owner != "" {
-				return fmt.Errorf("%s shows the identity of %s, which is alive: refused", d.ID(), owner)
-			}
-			f.s.ears.step(detect.Cleared{Host: host, Device: d.ID()})
-			if err := f.bind(host, d.ID(), Binding{Identity: found, By: by, Reason: reason, At: time.Now()}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// importDevices replaces the devices of the hosts named in a devices.yaml; others keep theirs. Bindings of devices that
-// stay as they were are kept. A file that names a host that Nova doesn't know changes nothing.
-func (f *fencing) importDevices(ctx context.Context, d fence.Devices) error {
-	r := f.s.reign.Load()
-	if r == nil {
-		return errNotLeading
-	}
-	if f.s.inventory.names() == "" {
-		why, _ := f.s.inventory.troubled()
-		return fmt.Errorf("the compute hosts of Nova are not known yet, so none of the file can be checked against them: %s", either(why, "try again in a few seconds"))
-	}
-	hosts := slices.Sorted(maps.Keys(d.Hosts))
-	for _, host := range hosts {
-		if _, ok := f.s.inventory.facts(host); !ok {
-			return d.Errorf(host, "Nova has no compute host %q (it has: %s)", host, f.s.inventory.names())
-		}
-	}
-	for _, host := range hosts {
-		m := d.Hosts[host]
-		rec := DevicesRecord{Machine: m, Bound: f.unchanged(host, m)}
-		if err := f.open(rec); err != nil {
-			return err
-		}
-		value, err := store.Encode(format, rec)
-		if err != nil {
-			return err
-		}
-		if _, err := f.s.store.Commit(ctx, r.epoch, store.Put(store.DevicesKey(host), value)); err != nil {
-			return err
-		}
-	}
-	for host := range d.Hosts {
-		f.check(ctx, host)
-	}
-	f.s.want()
-	return nil
-}
-
-// unchanged are the bindings of devices that stand in the new declaration just as they stood in the old one.
-func (f *fencing) unchanged(host string, m fence.Machine) map[string]Binding {
-	kept := map[string]Binding{}
-	old := f.of(host)
-	if old == nil {
-		return kept
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i, level := range old.levels {
-		for j, d := range level {
-			binding, bound := old.record.Bound[d.ID()]
-			spec := old.record.Machine.Levels[i][j]
-			for _, now := range m.Levels {
-				if bound && slices.ContainsFunc(now, func(s fence.Spec) bool { return reflect.DeepEqual(s, spec) }) {
-					kept[d.ID()] = binding
-				}
-			}
-		}
-	}
-	return kept
-}
-
 // states are all devices with their last check, by host and level.
 func (f *fencing) states() []DeviceState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []DeviceState
-	for host, m := range f.machines {
+	for _, host := range slices.Sorted(maps.Keys(f.machines)) {
+		m := f.machines[host]
+		if m.trouble != "" {
+			out = append(out, DeviceState{Host: host, Level: 1, Trouble: m.trouble})
+		}
 		for i, level := range m.levels {
 			for _, d := range level {
 				st, checked := m.health[d.ID()]
@@ -265,14 +219,7 @@ func (f *fencing) states() []DeviceState {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b DeviceState) int {
-		if a.Host != b.Host {
-			if a.Host < b.Host {
-				return -1
-			}
-			return 1
-		}
-		return a.Level - b.Level
-	})
 	return out
 }
+
+var errNoReason = errors.New("binding a device by hand needs a reason (--reason)")

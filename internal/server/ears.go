@@ -16,10 +16,11 @@ type ears struct {
 	mu       sync.Mutex
 	detector *detect.Detector
 	changed  func([]detect.Change)
+	late     func(time.Duration)
 }
 
-func newEars(t detect.Times, changed func([]detect.Change)) *ears {
-	return &ears{detector: detect.New(t), changed: changed}
+func newEars(t detect.Times, changed func([]detect.Change), late func(time.Duration)) *ears {
+	return &ears{detector: detect.New(t), changed: changed, late: late}
 }
 
 func (e *ears) step(o detect.Observation) {
@@ -56,6 +57,18 @@ func (e *ears) assess(host string) (detect.Assessment, bool) {
 	return e.detector.Assess(time.Now(), host)
 }
 
+// up reports whether a host lives without doubt.
+func (e *ears) up(host string) bool {
+	as, ok := e.assess(host)
+	return ok && as.Verdict == detect.Up && !as.Suspect
+}
+
+func (e *ears) snapshot() detect.Snapshot {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.detector.Snapshot(time.Now())
+}
+
 // run lets time pass for the detector and measures how late its own loop is: a starved server trusts itself less.
 func (e *ears) run(ctx context.Context) {
 	const every = 50 * time.Millisecond
@@ -71,6 +84,7 @@ func (e *ears) run(ctx context.Context) {
 		now := time.Now()
 		if late := now.Sub(last) - every; late > every {
 			e.step(detect.Late{By: late})
+			e.late(late)
 		}
 		last = now
 		e.step(detect.Tick{})

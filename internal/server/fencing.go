@@ -2,47 +2,17 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/engine"
 	"github.com/ninelives-ha/ninelives/internal/fence"
-	"github.com/ninelives-ha/ninelives/internal/store"
 )
-
-// DevicesRecord is a host's fence devices as imported, and what binds them to its machine.
-type DevicesRecord struct {
-	Machine fence.Machine `json:"machine"`
-	// Bound: device → the identity it showed when it matched the host's, or what an operator said.
-	Bound map[string]Binding `json:"bound,omitempty"`
-}
-
-// Binding is why a device counts as the host's.
-type Binding struct {
-	Identity fence.Identity `json:"identity,omitzero"`
-	By       string         `json:"by,omitempty"` // an operator; "" for a matching identity
-	Reason   string         `json:"reason,omitempty"`
-	At       time.Time      `json:"at"`
-}
-
-// DeviceState is one device as people see it.
-type DeviceState struct {
-	Host    string       `json:"host"`
-	Level   int          `json:"level"` // from 1
-	Device  string       `json:"device"`
-	Driver  string       `json:"driver"`
-	Via     string       `json:"via"`
-	Bound   bool         `json:"bound"`
-	Why     string       `json:"why"` // why it is bound, or why it isn't
-	Health  fence.Health `json:"health"`
-	Working bool         `json:"working"` // it could fence now
-	Trouble string       `json:"trouble,omitempty"`
-	Since   time.Time    `json:"since,omitzero"`
-}
 
 // fencing holds all fence devices: opens, checks and binds them, and carries out what the engine decided.
 type fencing struct {
@@ -50,64 +20,15 @@ type fencing struct {
 	log     *slog.Logger
 	drivers fence.Drivers
 
+	writes sync.Mutex // one writer of devices' records at a time; taken before mu
+
 	mu       sync.Mutex
 	machines map[string]*machine
-}
-
-// machine is a host's devices, opened.
-type machine struct {
-	record DevicesRecord
-	levels [][]fence.Device
-	health map[string]DeviceState
+	soon     map[string]bool // hosts to be checked at once
 }
 
 func newFencing(s *Server, drivers fence.Drivers) *fencing {
-	return &fencing{s: s, log: s.log, drivers: drivers, machines: map[string]*machine{}}
-}
-
-// load opens the devices on record.
-func (f *fencing) load(records []store.Record) error {
-	for _, rec := range records {
-		if !strings.HasPrefix(rec.Key, store.DevicesPrefix) {
-			continue
-		}
-		var d DevicesRecord
-		if _, err := store.Decode(rec, format, &d); err != nil {
-			return err
-		}
-		if err := f.open(d); err != nil {
-			f.log.Error("cannot use the fence devices of a host", "host", d.Machine.Host, "error", err)
-		}
-	}
-	return nil
-}
-
-func (f *fencing) open(d DevicesRecord) error {
-	levels, err := f.drivers.OpenLevels(d.Machine, fence.Options{Logger: f.log, Timeout: f.s.o.FenceTimeout})
-	if err != nil {
-		return err
-	}
-	if d.Bound == nil {
-		d.Bound = map[string]Binding{}
-	}
-	f.mu.Lock()
-	old := f.machines[d.Machine.Host]
-	f.machines[d.Machine.Host] = &machine{record: d, levels: levels, health: map[string]DeviceState{}}
-	f.mu.Unlock()
-	if old != nil {
-		old.close(f.log)
-	}
-	return nil
-}
-
-func (m *machine) close(log *slog.Logger) {
-	for _, level := range m.levels {
-		for _, d := range level {
-			if err := d.Close(); err != nil {
-				log.Debug("cannot close a fence device", "device", d.ID(), "error", err)
-			}
-		}
-	}
+	return &fencing{s: s, log: s.log, drivers: drivers, machines: map[string]*machine{}, soon: map[string]bool{}}
 }
 
 func (f *fencing) of(host string) *machine {
@@ -116,10 +37,22 @@ func (f *fencing) of(host string) *machine {
 	return f.machines[host]
 }
 
-// levels are the host's levels, in words, of which every device is bound: an unbound device neither proves nor fences.
+func (f *fencing) hosts() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.machines))
+}
+
+// levels are the host's usable levels, in words.
 func (f *fencing) levels(host string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[host]
+	if m == nil {
+		return nil
+	}
 	var out []string
-	for _, l := range f.usable(host) {
+	for _, l := range m.usable() {
 		var names []string
 		for _, d := range l {
 			names = append(names, d.ID())
@@ -129,26 +62,11 @@ func (f *fencing) levels(host string) []string {
 	return out
 }
 
-// usable are the levels of which every device is bound to the host's machine.
-func (f *fencing) usable(host string) [][]fence.Device {
+// counts reports whether readings of a device say anything of the host whose devices m are.
+func (f *fencing) counts(m *machine, device string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := f.machines[host]
-	if m == nil {
-		return nil
-	}
-	var out [][]fence.Device
-	for _, level := range m.levels {
-		all := true
-		for _, d := range level {
-			_, bound := m.record.Bound[d.ID()]
-			all = all && bound
-		}
-		if all {
-			out = append(out, level)
-		}
-	}
-	return out
+	return m.counts(device)
 }
 
 // unbound reports whether a host has devices that don't count as its own.
@@ -156,64 +74,81 @@ func (f *fencing) unbound(host string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.machines[host]
-	if m == nil {
-		return false
-	}
-	for _, level := range m.levels {
-		for _, d := range level {
-			if _, bound := m.record.Bound[d.ID()]; !bound {
-				return true
-			}
-		}
-	}
-	return false
+	return m != nil && slices.ContainsFunc(m.devices(), func(d fence.Device) bool { return !m.counts(d.ID()) })
 }
 
 // identify makes sure, right before a device is used, that it is still the host's: cables and addresses get swapped.
 // A device that can't know its machine rests on the operator's word alone.
-func (f *fencing) identify(ctx context.Context, host string, d fence.Device) error {
-	m := f.of(host)
-	if m == nil {
-		return fmt.Errorf("%s has no devices any more", host)
-	}
+func (f *fencing) identify(ctx context.Context, m *machine, host string, d fence.Device) error {
 	f.mu.Lock()
 	binding, bound := m.record.Bound[d.ID()]
+	refused, retired := m.refused[d.ID()], m.retired
 	f.mu.Unlock()
 	switch {
+	case retired:
+		return fmt.Errorf("%s was replaced by an import meanwhile", d.ID())
 	case !bound:
 		return fmt.Errorf("%s is not bound to %s", d.ID(), host)
-	case binding.By != "" && !binding.Identity.Usable():
-		return nil
+	case refused != "":
+		return fmt.Errorf("%s is refused: %s", d.ID(), refused)
 	}
 	found, err := d.Identity(ctx)
-	if err != nil {
+	byWord := binding.By != "" && !binding.Identity.Usable()
+	if err != nil && !byWord {
 		return fmt.Errorf("cannot make sure that %s is %s's: %w", d.ID(), host, err)
 	}
-	if !found.Match(binding.Identity) {
-		f.log.Error("a fence device shows another machine's identity; it is not used", "host", host, "device", d.ID(), "shows", found.UUID, "bound_to", binding.Identity.UUID)
-		return fmt.Errorf("%s shows the identity of another machine (%s, bound to %s): refused", d.ID(), found.UUID, binding.Identity.UUID)
+	why := ""
+	switch owner := f.s.agents.owner(found, host); {
+	case owner != "":
+		why = fmt.Sprintf("it shows the identity of %s, which is alive", owner)
+	case byWord:
+	default:
+		why = f.another(host, found, binding)
+	}
+	if why != "" {
+		f.log.Error("a fence device is not used", "host", host, "device", d.ID(), "why", why)
+		return fmt.Errorf("%s is refused: %s", d.ID(), why)
 	}
 	return nil
+}
+
+// another says why the identity that a bound device shows isn't that of the host's machine, "" if it is.
+func (f *fencing) another(host string, found fence.Identity, b Binding) string {
+	if !found.Match(b.Identity) {
+		return fmt.Sprintf("it shows the identity of another machine (%s, bound to %s)", name(found), name(b.Identity))
+	}
+	if agent, known := f.s.agents.of(host); b.By == "" && known && agent.another(found) {
+		return fmt.Sprintf("it shows identity %s, the host's agent %s", name(found), name(agent.Machine))
+	}
+	return ""
+}
+
+// name is an identity in a sentence.
+func name(id fence.Identity) string { return either(id.UUID, either(id.Serial, "none")) }
+
+// ready makes sure of all devices, side by side.
+func (f *fencing) ready(ctx context.Context, m *machine, host string, devices []fence.Device) error {
+	errs := make([]error, len(devices))
+	var wg sync.WaitGroup
+	for i, d := range devices {
+		wg.Go(func() { errs[i] = f.identify(ctx, m, host, d) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // fence carries out one level.
 func (f *fencing) fence(ctx context.Context, a engine.Action, permit func() error) engine.Event {
 	ev := engine.FenceDone{Action: a.ID}
-	levels := f.usable(a.Host)
-	if a.Level >= len(levels) {
-		ev.Err = fmt.Sprintf("%s has no level %d any more", a.Host, a.Level+1)
-		return ev
+	m, release := f.hold(a.Host)
+	defer release()
+	level, err := f.level(m, a)
+	if err == nil {
+		err = f.ready(ctx, m, a.Host, level)
 	}
-	level := levels[a.Level]
-	for _, d := range level {
-		if as, ok := f.s.ears.assess(a.Host); ok && slices.Contains(as.Muted, d.ID()) {
-			ev.Err = fmt.Sprintf("%s read off while the host pulsed: its readings prove nothing until it is bound anew (ninelives fence bind %s --reason …)", d.ID(), a.Host)
-			return ev
-		}
-		if err := f.identify(ctx, a.Host, d); err != nil {
-			ev.Err = err.Error()
-			return ev
-		}
+	if err != nil {
+		ev.Err = err.Error()
+		return ev
 	}
 	out := fence.OffLevel(ctx, level, permit, fence.OffOptions{
 		OffTimeout: f.s.o.OffTimeout,
@@ -235,40 +170,61 @@ func (f *fencing) fence(ctx context.Context, a engine.Action, permit func() erro
 	return ev
 }
 
-// readPower reads every bound device of a host once.
+// level finds the devices that a fence is to use, and refuses those that have lost their voice.
+func (f *fencing) level(m *machine, a engine.Action) ([]fence.Device, error) {
+	if m == nil {
+		return nil, fmt.Errorf("%s has no devices any more", a.Host)
+	}
+	f.mu.Lock()
+	levels := m.usable()
+	f.mu.Unlock()
+	if a.Level >= len(levels) {
+		return nil, fmt.Errorf("%s has no level %d any more", a.Host, a.Level+1)
+	}
+	as, _ := f.s.ears.assess(a.Host)
+	for _, d := range levels[a.Level] {
+		if slices.Contains(as.Muted, d.ID()) {
+			return nil, fmt.Errorf("%s read off while the host pulsed: its readings prove nothing until it is bound anew (ninelives fence bind %s --reason …)", d.ID(), a.Host)
+		}
+	}
+	return levels[a.Level], nil
+}
+
+// readPower reads every device of a host's usable levels once, side by side: one that doesn't answer holds up no other.
 func (f *fencing) readPower(ctx context.Context, a engine.Action) engine.Event {
 	ev := engine.PowerRead{Action: a.ID}
-	for _, level := range f.usable(a.Host) {
-		for _, d := range level {
-			r := fence.Read(ctx, d)
-			ev.Readings = append(ev.Readings, engine.Reading{Device: d.ID(), State: string(r.State), At: r.At})
-			if r.Err != "" {
-				ev.Err = r.Err
-			}
-		}
+	m, release := f.hold(a.Host)
+	defer release()
+	if m == nil {
+		ev.Err = a.Host + " has no devices any more"
+		return ev
+	}
+	f.mu.Lock()
+	devices := slices.Concat(m.usable()...)
+	f.mu.Unlock()
+	readings := make([]fence.Reading, len(devices))
+	var wg sync.WaitGroup
+	for i, d := range devices {
+		wg.Go(func() { readings[i] = fence.Read(ctx, d) })
+	}
+	wg.Wait()
+	for i, r := range readings {
+		ev.Readings = append(ev.Readings, engine.Reading{Device: devices[i].ID(), State: string(r.State), At: r.At})
+		ev.Err = either(ev.Err, r.Err)
 	}
 	return ev
 }
 
-// powerOn switches on every device that was switched off.
+// powerOn switches on every device that was switched off, whatever level it belongs to now.
 func (f *fencing) powerOn(ctx context.Context, a engine.Action, permit func() error) engine.Event {
-	var devices []fence.Device
-	for _, level := range f.usable(a.Host) {
-		for _, d := range level {
-			for _, name := range a.Devices {
-				if d.ID() == name {
-					devices = append(devices, d)
-				}
-			}
-		}
+	m, release := f.hold(a.Host)
+	defer release()
+	devices, err := f.named(m, a)
+	if err == nil {
+		err = f.ready(ctx, m, a.Host, devices)
 	}
-	if len(devices) < len(a.Devices) {
-		return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: fmt.Sprintf("of %s only %d are still %s's bound devices", strings.Join(a.Devices, ", "), len(devices), a.Host)}
-	}
-	for _, d := range devices {
-		if err := f.identify(ctx, a.Host, d); err != nil {
-			return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
-		}
+	if err != nil {
+		return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
 	}
 	out := fence.OnMachine(ctx, devices, permit, fence.OnOptions{
 		Renew: func(context.Context) (fence.Permit, error) { return permit, nil },
@@ -285,13 +241,21 @@ func (f *fencing) powerOn(ctx context.Context, a engine.Action, permit func() er
 	return engine.Answered{Action: a.ID, Answer: engine.Unanswered, Text: why}
 }
 
-func (f *fencing) bound(host, device string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	m := f.machines[host]
-	if m == nil {
-		return false
+// named finds the devices that are to be switched on.
+func (f *fencing) named(m *machine, a engine.Action) ([]fence.Device, error) {
+	var found []fence.Device
+	if m != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, name := range a.Devices {
+			at := slices.IndexFunc(m.devices(), func(d fence.Device) bool { return d.ID() == name && m.counts(name) })
+			if at >= 0 {
+				found = append(found, m.devices()[at])
+			}
+		}
 	}
-	_, ok := m.record.Bound[device]
-	return ok
+	if len(found) < len(a.Devices) {
+		return nil, fmt.Errorf("of %s only %d are still %s's bound devices", strings.Join(a.Devices, ", "), len(found), a.Host)
+	}
+	return found, nil
 }

@@ -63,7 +63,12 @@ func (f *flight) permit() error {
 	return f.stands()
 }
 
+// stands: the reign that decided the act goes on, and still wants it. A reign can end while the leadership, and with it
+// the permit, goes on: its successor reads the records and decides anew.
 func (f *flight) stands() error {
+	if f.r.ctx.Err() != nil {
+		return errNotLeading
+	}
 	if why := f.withdrawn.Load(); why != nil {
 		return fmt.Errorf("not sent, since meanwhile: %s", *why)
 	}

@@ -12,6 +12,10 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/engine"
 )
 
+// planImages is how long a plan waits for properties of images not read before: a hanging Glance must not keep VMs from
+// coming back whose rules ask for none.
+const planImages = 3 * time.Second
+
 // list reads all that an incident's plan needs, at once.
 func (v *inventory) list(ctx context.Context, a engine.Action) engine.Event {
 	ev := engine.Listed{Action: a.ID}
@@ -31,7 +35,9 @@ func (v *inventory) list(ctx context.Context, a engine.Action) engine.Event {
 	if err := g.Wait(); err != nil {
 		return engine.Listed{Action: a.ID, Err: err.Error()}
 	}
-	v.readImages(ctx, servers.Servers)
+	imaging, cancel := context.WithTimeout(ctx, planImages)
+	v.readImages(imaging, servers.Servers)
+	cancel()
 	moves := map[string]bool{}
 	for _, m := range ev.Migrations {
 		moves[m.UUID] = true
@@ -114,6 +120,13 @@ func (v *inventory) track(ctx context.Context, a engine.Action) engine.Event {
 func (v *inventory) inspect(ctx context.Context, a engine.Action) engine.Event {
 	ev := engine.Inspected{Action: a.ID}
 	actions, err := v.cloud.Actions(ctx, a.VM)
+	if errors.Is(err, cloud.ErrNotFound) {
+		// Deleted meanwhile, and its actions with it: if the server itself says the same, no evacuation is taken any
+		// more, and waiting for its record would never end.
+		if _, gone := v.cloud.Server(ctx, a.VM); errors.Is(gone, cloud.ErrNotFound) {
+			return ev
+		}
+	}
 	if err != nil {
 		ev.Err = err.Error()
 	}

@@ -4,40 +4,49 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/cloud"
-	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/engine"
 )
 
-// How often the quiet reads are made. Services cost one query; the whole inventory costs Nova about 10 ms a VM.
+// How often the quiet reads are made. Services cost one query; the list of all VMs costs Nova about 10 ms a VM.
 const (
 	servicesEvery  = 10 * time.Second
 	inventoryEvery = 60 * time.Second
-	missingReads   = 60               // ten minutes of readings without a host, before it is forgotten
+	sparing        = 10               // the list of all VMs takes Nova at most a tenth of the time
+	listWithin     = 30 * time.Minute // 180,000 VMs at 10 ms
+	readWithin     = 30 * time.Second // any other reading
+	readAgain      = 5 * time.Second  // after a failure, of what has never been read
 	serviceFresh   = 30 * time.Second // three of Nova's report intervals
+	goneAfter      = 10 * time.Minute // a host that Nova lists no more
 )
 
-// inventory reads the cloud in quiet times, and for an incident what it asks for.
+// inventory reads the cloud in quiet times, and for an incident what it asks for. Three loops read side by side: that
+// one list is slow or fails must not keep detection from knowing the hosts.
 type inventory struct {
 	s     *Server
 	cloud cloud.Cloud
 	log   *slog.Logger
 
+	first   chan struct{} // closed when what lies around has been asked for once
+	listNow chan struct{} // the VMs are wanted now
+
 	mu          sync.Mutex
 	caps        *cloud.Capabilities
 	around      around
-	hypervisors map[string][]cloud.Hypervisor // by host
+	hypervisors map[string][]cloud.Hypervisor // by host; nil: never read
 	updated     map[string]seenReport
 	hosts       map[string]engine.HostFacts
-	vms         map[string][]engine.VM
-	missing     map[string]int    // how often in a row a host was not listed
-	boots       map[string]string // the last boot on record of each host, when this server took over
-	trouble     string            // why the cloud can't be read now
+	vms         map[string][]engine.VM // by host; nil: not read by this reign or the one before
+	emptied     map[string]int         // how often in a row a host that had VMs was listed with none
+	missing     map[string]time.Time   // since when a host is not listed
+	boots       map[string]string      // the last boot on record of each host, when this server took over
+	troubles    map[string]string      // what can't be read now, and why
 	since       time.Time
 }
 
@@ -49,166 +58,201 @@ type seenReport struct {
 
 func newInventory(s *Server) *inventory {
 	return &inventory{
-		s: s, cloud: s.cloud, log: s.log, hypervisors: map[string][]cloud.Hypervisor{},
-		updated: map[string]seenReport{}, missing: map[string]int{}, hosts: map[string]engine.HostFacts{},
+		s: s, cloud: s.cloud, log: s.log, first: make(chan struct{}), listNow: make(chan struct{}, 1),
+		updated: map[string]seenReport{}, hosts: map[string]engine.HostFacts{}, emptied: map[string]int{},
+		missing: map[string]time.Time{}, troubles: map[string]string{},
 	}
 }
 
 // run reads until ctx ends. Only the leader's readings reach an engine; detection on every server uses the services.
 func (v *inventory) run(ctx context.Context) {
-	services, whole := time.NewTicker(servicesEvery), time.NewTicker(inventoryEvery)
-	defer services.Stop()
-	defer whole.Stop()
-	v.refresh(ctx, true)
-	for {
+	var loops sync.WaitGroup
+	loops.Go(func() { v.watchAround(ctx) })
+	loops.Go(func() { v.watchVMs(ctx) })
+	v.watchServices(ctx)
+	loops.Wait()
+}
+
+func (v *inventory) watchServices(ctx context.Context) {
+	select { // hosts are protected only when their hypervisors are known; but nobody waits long for that
+	case <-v.first:
+	case <-time.After(2 * time.Second):
+	case <-ctx.Done():
+	}
+	tick := time.NewTicker(servicesEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		v.tell(ctx, "services", v.readServices(ctx))
 		select {
 		case <-ctx.Done():
-			return
-		case <-services.C:
-			v.refresh(ctx, v.empty())
-		case <-whole.C:
-			v.refresh(ctx, true)
+		case <-tick.C:
 		case <-v.s.wanted:
-			v.refresh(ctx, v.empty())
 			select { // a wave of agents asks for one reading a second, not for one each
 			case <-ctx.Done():
-			case <-time.After(time.Second):
+			case <-time.After(time.Second / 2):
 			}
 		}
 	}
 }
 
-func (v *inventory) empty() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return len(v.hosts) == 0 || v.caps == nil || v.vms == nil && v.s.reign.Load() != nil
+func (v *inventory) watchAround(ctx context.Context) {
+	first := v.first
+	for ctx.Err() == nil {
+		complete := v.readAround(ctx)
+		if first != nil {
+			close(first)
+			first = nil
+		}
+		v.s.want() // the hosts are looked at in its light
+		wait := inventoryEvery
+		if !complete {
+			wait = readAgain
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
 }
 
-func (v *inventory) refresh(ctx context.Context, whole bool) {
-	ctx, cancel := context.WithTimeout(ctx, 2*inventoryEvery)
-	defer cancel()
-	err := v.readServices(ctx, whole)
-	switch {
-	case err == nil && whole && v.s.reign.Load() != nil: // the list of all VMs is the expensive one; only a leader needs it
-		err = v.readServers(ctx)
-	case whole && v.s.reign.Load() == nil:
-		v.forget()
-	}
-	if ctx.Err() == nil || err != nil {
-		v.tell(err)
+// watchVMs lists all VMs while this server leads: only a leader needs them.
+func (v *inventory) watchVMs(ctx context.Context) {
+	for ctx.Err() == nil {
+		wait := inventoryEvery
+		if r := v.s.reign.Load(); r == nil {
+			v.forget()
+		} else {
+			began := time.Now()
+			err := v.readVMs(r)
+			v.tell(r.ctx, "VMs", err)
+			if wait = max(wait, (sparing-1)*time.Since(began)); err != nil && v.unread() {
+				wait = readAgain
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		case <-v.listNow:
+		}
 	}
 }
 
-// tell notes when the cloud stops or begins to answer.
-func (v *inventory) tell(err error) {
+// listSoon asks for the list of VMs.
+func (v *inventory) listSoon() {
+	select {
+	case v.listNow <- struct{}{}:
+	default:
+	}
+}
+
+// tell notes when a part of the cloud stops or begins to answer. What our own end cut off says nothing.
+func (v *inventory) tell(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() != nil {
+		return
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	was := v.trouble
-	v.trouble = ""
+	was, any := v.troubles[what], len(v.troubles) > 0
+	delete(v.troubles, what)
 	if err != nil {
-		v.trouble = err.Error()
+		v.troubles[what] = err.Error()
 	}
-	if (was == "") != (v.trouble == "") {
+	if any != (len(v.troubles) > 0) {
 		v.since = time.Now()
 	}
 	switch {
 	case was == "" && err != nil:
-		v.log.Warn("the cloud can't be read; hosts are watched all the same", "error", err)
+		v.log.Warn("the cloud can't be read; hosts are watched all the same", "what", what, "error", err)
 	case was != "" && err == nil:
-		v.log.Info("the cloud answers again")
+		v.log.Info("the cloud answers again", "what", what)
 	}
 }
 
-func (v *inventory) readServices(ctx context.Context, whole bool) error {
-	var around error // that zones or groups can't be read must not keep hosts from being known
-	if whole {
-		around = v.readAround(ctx)
+// troubled returns why the cloud can't be read, "" if it can.
+func (v *inventory) troubled() (string, time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var words []string
+	for _, what := range slices.Sorted(maps.Keys(v.troubles)) {
+		if why := v.troubles[what]; !slices.ContainsFunc(words, func(w string) bool { return strings.HasSuffix(w, why) }) {
+			words = append(words, what+": "+why)
+		}
 	}
-	services, err := v.cloud.Services(ctx)
+	return strings.Join(words, "; "), v.since
+}
+
+// readAround reads what changes slowly, each part for itself: a part that fails keeps what was known, and what was
+// never known stays unknown, which rules and plans take as such. It reports whether each part has been read once.
+func (v *inventory) readAround(ctx context.Context) bool {
+	parts := map[string]func(context.Context) error{
+		"capabilities": v.readCapabilities, "aggregates": v.readAggregates, "server groups": v.readGroups, "hypervisors": v.readHypervisors,
+	}
+	var wg sync.WaitGroup
+	for what, read := range parts {
+		wg.Go(func() {
+			bounded, cancel := context.WithTimeout(ctx, readWithin)
+			defer cancel()
+			v.tell(ctx, what, read(bounded))
+		})
+	}
+	wg.Wait()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.caps != nil && v.around.aggregates != nil && v.around.groups != nil && v.hypervisors != nil
+}
+
+func (v *inventory) readCapabilities(ctx context.Context) error {
+	caps, err := v.cloud.Capabilities(ctx)
 	if err != nil {
-		return errors.Join(around, err)
+		return err
 	}
-	now := time.Now()
-	seen := map[string]bool{}
-	for _, s := range services {
-		seen[s.Host] = true
-		v.s.ears.step(detect.Service{Host: s.Host, UpdatedAt: s.UpdatedAt})
-		v.host(s, now)
-	}
-	for _, host := range v.vanished(seen) {
-		v.s.ears.step(detect.HostForgotten{Host: host})
-		v.s.tell(engine.HostForgotten{Host: host})
-	}
-	return around
-}
-
-// vanished returns the hosts to forget. Nova leaves the services of a cell that doesn't answer out without a word, so a
-// host is only gone when it was missing for long and its agent isn't connected either.
-func (v *inventory) vanished(seen map[string]bool) []string {
-	connected := v.s.agents.connected()
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	var gone []string
-	for host := range v.hosts {
-		if _, talks := connected[host]; seen[host] || talks {
-			delete(v.missing, host)
-			continue
-		}
-		if v.missing[host]++; v.missing[host] > missingReads {
-			gone = append(gone, host)
-			delete(v.hosts, host)
-			delete(v.missing, host)
-		}
-	}
-	return gone
-}
-
-// host puts together what is known of one host and tells detection and the engine.
-func (v *inventory) host(s cloud.Service, now time.Time) {
-	v.mu.Lock()
-	f := engine.HostFacts{
-		Name: s.Host, Zone: s.Zone, Aggregates: v.around.aggregates[s.Host], Service: serviceOf(s, v.fresh(s, now)),
-		Unprotected: protectable(v.hypervisors[s.Host]),
-	}
-	for _, h := range v.hypervisors[s.Host] {
-		f.Hypervisor = h.Type
-		f.FreeMB += h.MemoryMB - h.MemoryUsed
-		f.FreeVCPUs += h.VCPUs - h.VCPUsUsed
-		f.Running += h.RunningVMs
-	}
+	v.caps = &caps
 	v.mu.Unlock()
-	agent, known := v.s.agents.of(s.Host)
-	f.Labels = agent.Labels
-	if !known {
-		f.Unprotected = either(f.Unprotected, "it has no agent (ninelives token create "+s.Host+")")
-	} else if why := v.s.agents.mismatch(s.Host, v.hypervisorName(s.Host)); why != "" {
-		f.Unprotected = either(f.Unprotected, why)
-	}
-	f.Levels = v.s.fencing.levels(s.Host)
-	v.mu.Lock()
-	v.hosts[s.Host] = f
-	v.mu.Unlock()
-	v.s.ears.step(detect.HostKnown{
-		Host: s.Host, Zone: s.Zone, Labels: agent.Labels, Planes: agent.planes(), Protected: f.Unprotected == "", Boot: v.recorded(s.Host),
-	})
-	v.s.tell(engine.HostSeen{Host: f})
+	v.s.tell(engine.CloudSeen{User: caps.UserID, StaysStopped: caps.KeepsStopped()})
+	return nil
 }
 
-// forget drops a list that nobody keeps up to date: the next reign has to read its own.
-func (v *inventory) forget() {
+func (v *inventory) readAggregates(ctx context.Context) error {
+	list, err := v.cloud.Aggregates(ctx)
+	if err != nil {
+		return err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.vms = nil
+	v.around.aggregates = aggregatesOf(list)
+	return nil
 }
 
-// recall tells a new reign the VMs as last listed, before it hears of any suspicion: an incident's own list is checked
-// against what was known before.
-func (v *inventory) recall(in *inbox) {
+func (v *inventory) readGroups(ctx context.Context) error {
+	list, err := v.cloud.ServerGroups(ctx)
+	if err != nil {
+		return err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for host, vms := range v.vms {
-		in.put(engine.InventoryRead{Host: host, VMs: vms})
+	v.around.groups = groupsOf(list)
+	return nil
+}
+
+// readHypervisors keeps what was known of hosts that this list leaves out: Nova says nothing of cells that don't answer.
+func (v *inventory) readHypervisors(ctx context.Context) error {
+	list, err := v.cloud.Hypervisors(ctx)
+	if err != nil {
+		return err
 	}
+	now := map[string][]cloud.Hypervisor{}
+	for _, h := range list {
+		now[h.Host] = append(now[h.Host], h)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.hypervisors == nil {
+		v.hypervisors = now
+	} else {
+		maps.Copy(v.hypervisors, now)
+	}
+	return nil
 }
 
 // remember takes in the last boots on record: a host that comes back with another one has rebooted, also if this server
@@ -219,128 +263,12 @@ func (v *inventory) remember(boots map[string]string) {
 	v.boots = boots
 }
 
-func (v *inventory) recorded(host string) string {
+// introduce tells a new reign's engine the cloud as last seen.
+func (v *inventory) introduce(in *inbox) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.boots[host]
-}
-
-func (v *inventory) hypervisorName(host string) string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.hypervisors[host]) == 1 {
-		return v.hypervisors[host][0].Name
-	}
-	return ""
-}
-
-// rebooted forgets how fresh a host's service was: what was seen of it belongs to the boot before, or was our own write
-// that took the host out of service.
-func (v *inventory) rebooted(host string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	delete(v.updated, host)
-}
-
-// fresh notes a changed updated_at and reports whether it changed lately on our clock. Call with v.mu held.
-func (v *inventory) fresh(s cloud.Service, now time.Time) bool {
-	last, ok := v.updated[s.Host]
-	switch {
-	case !ok:
-		v.updated[s.Host] = seenReport{value: s.UpdatedAt} // its age is unknown
-		return false
-	case !last.value.Equal(s.UpdatedAt):
-		v.updated[s.Host] = seenReport{value: s.UpdatedAt, at: now}
-		return true
-	}
-	return !last.at.IsZero() && now.Sub(last.at) < serviceFresh
-}
-
-func (v *inventory) readAround(ctx context.Context) error {
-	caps, err := v.cloud.Capabilities(ctx)
-	if err != nil {
-		return err
-	}
-	aggregates, err := v.cloud.Aggregates(ctx)
-	if err != nil {
-		return err
-	}
-	groups, err := v.cloud.ServerGroups(ctx)
-	if err != nil {
-		return err
-	}
-	hypervisors, err := v.cloud.Hypervisors(ctx)
-	if err != nil {
-		return err
-	}
-	v.s.tell(engine.CloudSeen{User: caps.UserID, StaysStopped: caps.KeepsStopped()})
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.caps = &caps
-	v.around.aggregates, v.around.groups = aggregatesOf(aggregates), groupsOf(groups)
-	v.hypervisors = map[string][]cloud.Hypervisor{}
-	for _, h := range hypervisors {
-		v.hypervisors[h.Host] = append(v.hypervisors[h.Host], h)
-	}
-	return nil
-}
-
-func (v *inventory) readServers(ctx context.Context) error {
-	var all []cloud.Server
-	if err := v.cloud.AllServers(ctx, func(s cloud.Server) error { all = append(all, s); return nil }); err != nil {
-		return err
-	}
-	v.readImages(ctx, all)
-	v.mu.Lock()
-	byHost := map[string][]engine.VM{}
-	partial := slices.ContainsFunc(all, func(s cloud.Server) bool { return s.Status == "UNKNOWN" })
-	for host := range v.hosts {
-		if partial { // a cell doesn't answer: of hosts that seem empty, what was known before stays known
-			byHost[host] = v.vms[host]
-		} else {
-			byHost[host] = []engine.VM{}
-		}
-	}
-	listed := map[string]bool{}
-	for _, s := range all {
-		if s.Host == "" || s.Status == "UNKNOWN" {
-			continue
-		}
-		if !listed[s.Host] {
-			listed[s.Host], byHost[s.Host] = true, nil
-		}
-		byHost[s.Host] = append(byHost[s.Host], v.around.vmOf(s))
-	}
-	v.vms = byHost
-	v.mu.Unlock()
-	for host, vms := range byHost {
-		v.s.tell(engine.InventoryRead{Host: host, VMs: vms})
-	}
-	return nil
-}
-
-// readImages fetches the properties of images not seen before; those that can't be read stay unknown.
-func (v *inventory) readImages(ctx context.Context, servers []cloud.Server) {
-	v.mu.Lock()
-	if v.around.images == nil {
-		v.around.images = map[string]map[string]string{}
-	}
-	missing := map[string]bool{}
-	for _, s := range servers {
-		if _, ok := v.around.images[s.ImageID]; !ok && s.ImageID != "" {
-			missing[s.ImageID] = true
-		}
-	}
-	v.mu.Unlock()
-	for id := range missing {
-		props, err := v.cloud.ImageProperties(ctx, id)
-		if err != nil {
-			v.log.Debug("cannot read an image's properties; rules that need them hold its VMs", "image", id, "error", err)
-			continue
-		}
-		v.mu.Lock()
-		v.around.images[id] = known(props)
-		v.mu.Unlock()
+	for _, f := range v.hosts {
+		in.put(engine.HostSeen{Host: f})
 	}
 }
 
@@ -351,20 +279,6 @@ func (v *inventory) capabilities() (cloud.Capabilities, bool) {
 		return cloud.Capabilities{}, false
 	}
 	return *v.caps, true
-}
-
-// troubled returns why the cloud can't be read, "" if it can.
-func (v *inventory) troubled() (string, time.Time) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.trouble, v.since
-}
-
-func either(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // facts are what is known of a host; ok is false if Nova doesn't list it.
@@ -379,13 +293,19 @@ func (v *inventory) facts(host string) (engine.HostFacts, bool) {
 func (v *inventory) names() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	names := make([]string, 0, len(v.hosts))
-	for h := range v.hosts {
-		names = append(names, h)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(v.hosts))
 	if len(names) > 10 {
 		return strings.Join(names[:10], ", ") + ", …"
 	}
 	return strings.Join(names, ", ")
 }
+
+func either(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// errNothingListed: Nova has answered with nothing at all where there was something: its database, not its operator.
+var errNothingListed = errors.New("none is listed any more, where there were some")

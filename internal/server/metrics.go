@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -8,26 +9,185 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/engine"
 )
 
-// metrics are this server's, on the registry handed in.
+// metrics are this server's, on the registry handed in. What happens is counted here; how things stand is looked up
+// when it is asked for.
 type metrics struct {
-	actions *prometheus.HistogramVec
-	notes   *prometheus.CounterVec
+	s *Server
+
+	actions  *prometheus.HistogramVec
+	outcomes *prometheus.CounterVec
+	notes    *prometheus.CounterVec
+	commits  prometheus.Histogram
+	delay    prometheus.Histogram
+	late     prometheus.Histogram
+	gauges   map[string]*prometheus.Desc
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// lookWithin is how long a scrape waits for the leader's loop.
+const lookWithin = 2 * time.Second
+
+func newMetrics(s *Server, reg prometheus.Registerer) *metrics {
+	short := []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10}
 	m := &metrics{
+		s: s,
 		actions: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "ninelives_action_seconds", Help: "How long actions took, from the decision to the answer.",
 			Buckets: []float64{.01, .05, .1, .5, 1, 2, 5, 10, 30, 60, 120},
 		}, []string{"action"}),
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ninelives_actions_total", Help: "Actions, by what became of them.",
+		}, []string{"action", "outcome"}),
 		notes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "ninelives_notes_total", Help: "Sentences told, by severity.",
+			Name: "ninelives_notes_total", Help: "Sentences of the story told, by severity.",
 		}, []string{"severity"}),
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "ninelives_commit_seconds", Help: "How long it took to write down what was decided.", Buckets: short,
+		}),
+		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "ninelives_loop_delay_seconds", Help: "How long events waited for the leader's loop.", Buckets: short,
+		}),
+		late: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "ninelives_detection_late_seconds", Help: "How much later than planned detection ran; all timeouts are stretched by it.", Buckets: short,
+		}),
+		gauges: map[string]*prometheus.Desc{},
 	}
-	reg.MustRegister(m.actions, m.notes)
+	for _, g := range []struct {
+		name, help string
+		labels     []string
+	}{
+		{"leader", "1 while this server leads.", nil},
+		{"epoch", "The epoch of this server's leadership, 0 when it does not lead.", nil},
+		{"hosts", "Hosts by verdict.", []string{"verdict"}},
+		{"suspects", "Hosts that are silent without a verdict yet.", nil},
+		{"hosts_seen", "Protected hosts that this server has heard itself.", []string{"zone"}},
+		{"agents_connected", "Hosts whose agent has a stream to this server.", nil},
+		{"fence_devices", "Fence devices, by whether they could be used now.", []string{"working"}},
+		{"cloud_reachable", "1 if the last readings of the cloud succeeded.", nil},
+		{"incidents_open", "Open incidents by phase; leader only.", []string{"phase"}},
+		{"recoveries", "VMs of open incidents by state; leader only.", []string{"state"}},
+		{"armed", "1 if armed and not in shadow mode; leader only.", nil},
+	} {
+		m.gauges[g.name] = prometheus.NewDesc("ninelives_"+g.name, g.help, g.labels, nil)
+	}
+	reg.MustRegister(m.actions, m.outcomes, m.notes, m.commits, m.delay, m.late, m)
 	return m
 }
 
-func (m *metrics) acted(k engine.Kind, took time.Duration) {
+func (m *metrics) acted(k engine.Kind, ev engine.Event, took time.Duration) {
 	m.actions.WithLabelValues(string(k)).Observe(took.Seconds())
+	m.outcomes.WithLabelValues(string(k), outcomeOf(ev)).Inc()
+}
+
+// outcomeOf is what became of an action, in one word.
+func outcomeOf(ev engine.Event) string {
+	failed := false
+	switch ev := ev.(type) {
+	case nil:
+		return "unanswered"
+	case engine.Answered:
+		return string(ev.Answer)
+	case engine.FenceDone:
+		if !ev.Proven {
+			return "unproven"
+		}
+		return "proven"
+	case engine.PowerRead:
+		failed = ev.Err != ""
+	case engine.Listed:
+		failed = ev.Err != ""
+	case engine.Tracked:
+		failed = ev.Err != ""
+	case engine.Inspected:
+		failed = ev.Err != ""
+	case engine.Looked:
+		failed = ev.Err != ""
+	case engine.ServiceRead:
+		failed = ev.Err != ""
+	}
+	if failed {
+		return "failed"
+	}
+	return "read"
+}
+
+func (m *metrics) noted(n engine.Note)           { m.notes.WithLabelValues(n.Severity.String()).Inc() }
+func (m *metrics) committed(took time.Duration)  { m.commits.Observe(took.Seconds()) }
+func (m *metrics) waited(d time.Duration)        { m.delay.Observe(d.Seconds()) }
+func (m *metrics) detectedLate(by time.Duration) { m.late.Observe(by.Seconds()) }
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range m.gauges {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector. A leader's loop that doesn't answer in time leaves its gauges out: they are
+// unknown then, not zero.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(name string, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(m.gauges[name], prometheus.GaugeValue, value, labels...)
+	}
+	s := m.s
+	r := s.reign.Load()
+	gauge("leader", truth(r != nil))
+	gauge("epoch", float64(s.leadership().Epoch))
+	snap := s.ears.snapshot()
+	for v, n := range snap.Verdicts {
+		gauge("hosts", float64(n), v.String())
+	}
+	gauge("suspects", float64(snap.Suspects))
+	for zone, n := range snap.Seen {
+		gauge("hosts_seen", float64(n), zone)
+	}
+	gauge("agents_connected", float64(len(s.agents.connected())))
+	working, devices := 0, s.fencing.states()
+	for _, st := range devices {
+		if st.Working {
+			working++
+		}
+	}
+	gauge("fence_devices", float64(working), "yes")
+	gauge("fence_devices", float64(len(devices)-working), "no")
+	trouble, _ := s.inventory.troubled()
+	gauge("cloud_reachable", truth(trouble == ""))
+	if r != nil {
+		m.collectLeader(r, gauge)
+	}
+}
+
+func (m *metrics) collectLeader(r *reign, gauge func(string, float64, ...string)) {
+	ctx, cancel := context.WithTimeout(r.ctx, lookWithin)
+	defer cancel()
+	phases, states, armed := map[engine.Phase]int{}, map[engine.State]int{}, false
+	err := r.read(ctx, func(e *engine.Engine) {
+		sw, _ := e.Switches()
+		armed = sw.Armed && !sw.Shadow
+		for _, in := range e.Incidents() {
+			if in.Phase == engine.PhaseClosed {
+				continue
+			}
+			phases[in.Phase]++
+			for st, n := range in.Counts {
+				states[st] += n
+			}
+		}
+	})
+	if err != nil {
+		return
+	}
+	gauge("armed", truth(armed))
+	for p, n := range phases {
+		gauge("incidents_open", float64(n), string(p))
+	}
+	for st, n := range states {
+		gauge("recoveries", float64(n), string(st))
+	}
+}
+
+func truth(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -2,10 +2,8 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +15,14 @@ import (
 // format is the version of the records the engine writes.
 const format = 1
 
+const (
+	// tickEvery: the engine wants a Tick at least every 250 ms.
+	tickEvery = 200 * time.Millisecond
+	// readsAtOnce bounds the engine's reads of the cloud: when 1,000 hosts fall silent together, Nova isn't asked 4,000
+	// things at once. Acts never wait here.
+	readsAtOnce = 32
+)
+
 // reign is one leadership: an engine loaded from the records, fed by one loop. When a commit fails the engine is ahead
 // of the records, so the reign ends and the next one loads them anew: there is no other way back.
 type reign struct {
@@ -27,218 +33,105 @@ type reign struct {
 	in     *inbox
 	ctx    context.Context
 	end    context.CancelFunc
+	done   chan struct{} // closed when the loop has ended: no act begins after
 	acts   sync.WaitGroup
+	reads  chan struct{} // reads of the cloud under way
 
 	mu     sync.Mutex
 	asked  map[string]chan engine.Reply
 	flying map[string]*flight // dangerous acts under way, by action
-	policy *policy.Policy
-}
-
-// govern follows the store's leadership until ctx ends: a reign for each time this server leads.
-func (s *Server) govern(ctx context.Context) {
-	for l := range s.store.Lead(ctx) {
-		s.setLeader(l)
-		if r := s.reign.Swap(nil); r != nil {
-			r.stop()
-		}
-		if !l.Leader {
-			continue
-		}
-		r, err := s.newReign(ctx, l.Epoch)
-		if err != nil {
-			s.log.Error("cannot take over: the records can't be read; nothing is done until they can", "epoch", l.Epoch, "error", err)
-			s.retryReign(ctx, l.Epoch)
-			continue
-		}
-		s.reign.Store(r)
-		go r.run()
-	}
-}
-
-// retryReign begins again after a reign failed while the leadership stood.
-func (s *Server) retryReign(ctx context.Context, epoch store.Epoch) {
-	time.AfterFunc(2*time.Second, func() {
-		l := s.leadership()
-		if ctx.Err() != nil || !l.Leader || l.Epoch != epoch || s.reign.Load() != nil {
-			return
-		}
-		r, err := s.newReign(ctx, epoch)
-		if err != nil {
-			s.log.Error("cannot take over yet", "epoch", epoch, "error", err)
-			s.retryReign(ctx, epoch)
-			return
-		}
-		if s.reign.CompareAndSwap(nil, r) {
-			go r.run()
-		}
-	})
-}
-
-func (s *Server) newReign(ctx context.Context, epoch store.Epoch) (*reign, error) {
-	records, _, err := s.store.List(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	r := &reign{s: s, log: s.log.With("epoch", epoch), epoch: epoch, in: newInbox(), asked: map[string]chan engine.Reply{}, flying: map[string]*flight{}, policy: policy.Default()}
-	r.ctx, r.end = context.WithCancel(ctx)
-	cfg := engine.Config{
-		Server: s.cfg.Name, Epoch: int64(epoch), Pulse: s.times.Pulse, RequestTTL: s.times.RequestTTL, Permit: s.times.Permit,
-		Takeover: time.Now(), OffTimeout: s.o.OffTimeout,
-	}
-	if caps, ok := s.inventory.capabilities(); ok {
-		cfg.StaysStopped, cfg.User = caps.KeepsStopped(), caps.UserID
-	}
-	boots := map[string]string{}
-	for _, rec := range records {
-		if h := (engine.HostRecord{}); strings.HasPrefix(rec.Key, store.HostsPrefix) {
-			if _, err := store.Decode(rec, format, &h); err != nil {
-				return nil, err
-			}
-			boots[h.Host] = h.Boot
-		}
-		if rec.Key == store.PolicyKey {
-			if _, err := store.Decode(rec, format, r.policy); err != nil {
-				return nil, err
-			}
-		}
-	}
-	s.inventory.remember(boots)
-	if err := errors.Join(s.agents.load(records), s.fencing.load(records)); err != nil {
-		return nil, err
-	}
-	r.engine = engine.New(cfg, r.policy)
-	for _, rec := range records {
-		if !engineKey(rec.Key) {
-			continue
-		}
-		var fields map[string]json.RawMessage
-		if _, err := store.Decode(rec, format, &fields); err != nil {
-			return nil, err
-		}
-		delete(fields, "v") // the store's stamp; the engine's own records have none
-		body, err := json.Marshal(fields)
-		if err != nil {
-			return nil, err
-		}
-		if err := r.engine.Load(rec.Key, body); err != nil {
-			return nil, err
-		}
-	}
-	return r, nil
-}
-
-func engineKey(key string) bool {
-	for _, p := range []string{"hosts/", "incidents/", "switches/"} {
-		if strings.HasPrefix(key, p) {
-			return true
-		}
-	}
-	return false
+	policy *policy.Policy     // the loop's
 }
 
 // run feeds the engine until the reign ends.
 func (r *reign) run() {
-	defer r.finish()
+	defer close(r.done)
+	defer r.end()
+	defer r.log.Info("the reign has ended")
 	r.log.Info("this server leads")
 	r.s.inventory.recall(r.in)
 	r.s.ears.takeover(r.in)
 	r.s.introduce(r)
 	r.acts.Go(func() { r.s.agents.record(r) })
-	tick := time.NewTicker(200 * time.Millisecond)
+	r.acts.Go(func() { r.s.watchQuorum(r) })
+	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-r.ctx.Done():
 			return
 		case <-tick.C:
-			if !r.feed([]any{engine.Tick{}}) {
-				return
-			}
+			r.in.put(engine.Tick{})
 		case <-r.in.wake:
-			if !r.feed(r.in.take()) {
-				return
-			}
+		}
+		events, waited := r.in.take()
+		if len(events) == 0 {
+			continue
+		}
+		r.s.metrics.waited(waited)
+		if !r.feed(events) {
+			return
 		}
 	}
 }
 
+// feed steps the engine through events. What several steps decide is written in one transaction, as long as nobody
+// waits for it: a wave of 10,000 agents is some dozens of commits.
 func (r *reign) feed(events []any) bool {
+	b := &batch{}
 	for _, ev := range events {
 		switch ev := ev.(type) {
-		case look:
-			ev.read(r.engine)
-			close(ev.done)
+		case *look:
+			if !r.settle(b) { // nobody is shown what may never have been decided
+				return false
+			}
+			ev.at(r.engine)
 		case engine.Event:
-			if !r.step(ev) {
+			if p, ok := ev.(engine.PolicyChanged); ok {
+				r.policy = p.Policy
+			}
+			eff := r.engine.Step(time.Now(), ev)
+			r.withdraw(eff.Withdrawn)
+			if b.add(eff); b.full() && !r.settle(b) {
 				return false
 			}
 		}
 	}
-	return true
+	return r.settle(b)
 }
 
-// step runs one step of the engine: records first, then acts. It reports whether the reign goes on.
-func (r *reign) step(ev engine.Event) bool {
-	if p, ok := ev.(engine.PolicyChanged); ok {
-		r.policy = p.Policy
-	}
-	eff := r.engine.Step(time.Now(), ev)
-	r.withdraw(eff.Withdrawn)
-	permit, err := r.commit(eff.Records)
-	if err != nil {
-		r.log.Error("cannot write what was decided; it is not done, and the records are loaded anew", "error", err)
+// settle writes what was decided, then begins it: records first, acts after. It reports whether the reign goes on.
+func (r *reign) settle(b *batch) bool {
+	defer b.reset()
+	if r.ctx.Err() != nil {
 		return false
 	}
-	for _, n := range eff.Notes {
+	permit, err := r.commit(b.records())
+	if err != nil {
+		if r.ctx.Err() == nil {
+			r.log.Error("cannot write what was decided; it is not done, and the records are loaded anew", "error", err)
+		}
+		return false
+	}
+	for _, n := range b.notes {
+		r.s.metrics.noted(n)
 		r.s.trail.note(n)
 	}
-	for _, reply := range eff.Replies {
+	flights := make([]*flight, len(b.actions))
+	for i, a := range b.actions {
+		flights[i] = r.begin(a, permit)
+	}
+	r.withdraw(b.withdrawn) // also of what this very batch decided first and thought better of
+	for _, reply := range b.replies {
 		r.reply(reply)
 	}
-	for _, a := range eff.Actions {
-		f := r.begin(a, permit)
-		r.acts.Go(func() { r.act(a, f) })
+	for i, a := range b.actions {
+		r.acts.Go(func() { r.act(a, flights[i]) })
 	}
 	return true
 }
 
-// commit writes the records in their order, in as few transactions as the store allows. The permit counts from the
-// beginning of the last one, which holds or follows every intent.
-func (r *reign) commit(records []engine.Record) (store.Permit, error) {
-	var ops []store.Op
-	var permit store.Permit
-	size := 0
-	send := func() error {
-		var err error
-		permit, err = r.s.store.Commit(r.ctx, r.epoch, ops...)
-		ops, size = nil, 0
-		return err
-	}
-	for _, rec := range records {
-		if rec.Value == nil {
-			ops = append(ops, store.Delete(rec.Key))
-			continue
-		}
-		value, err := store.Encode(format, rec.Value)
-		if err != nil {
-			return permit, err
-		}
-		if len(ops)+1 > store.MaxOps || size+len(value)+len(rec.Key) > store.MaxBytes*3/4 {
-			if err := send(); err != nil {
-				return permit, err
-			}
-		}
-		ops = append(ops, store.Put(rec.Key, value))
-		size += len(value) + len(rec.Key)
-	}
-	if len(ops) == 0 {
-		return permit, nil // nothing new was decided; an act without a record of its own proves the leadership when it is sent
-	}
-	return permit, send()
-}
-
-// ask puts an operator's request to the engine and waits for its reply.
+// ask puts an operator's request to the engine and waits for its reply. After an error nobody knows whether it was taken.
 func (r *reign) ask(ctx context.Context, ev engine.Asked) (engine.Reply, error) {
 	ch := make(chan engine.Reply, 1)
 	r.mu.Lock()
@@ -255,7 +148,12 @@ func (r *reign) ask(ctx context.Context, ev engine.Asked) (engine.Reply, error) 
 		return reply, nil
 	case <-ctx.Done():
 		return engine.Reply{}, ctx.Err()
-	case <-r.ctx.Done():
+	case <-r.done:
+	}
+	select {
+	case reply := <-ch: // the last thing the loop did
+		return reply, nil
+	default:
 		return engine.Reply{}, errNotLeading
 	}
 }
@@ -264,36 +162,41 @@ func (r *reign) reply(reply engine.Reply) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if ch := r.asked[reply.Asked]; ch != nil {
-		ch <- reply
+		delete(r.asked, reply.Asked)
+		ch <- reply // has room for the one there is
 	}
 }
 
-// read lets f look at the engine between two steps. f must not keep anything of it.
+// read lets f look at the engine between two steps. f must not keep anything of it; it doesn't run after read returned.
 func (r *reign) read(ctx context.Context, f func(*engine.Engine)) error {
-	l := look{read: f, done: make(chan struct{})}
+	l := &look{read: f, done: make(chan struct{})}
 	r.in.put(l)
 	select {
 	case <-l.done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-r.ctx.Done():
-		return errNotLeading
+		return l.giveUp(ctx.Err())
+	case <-r.done:
+		return l.giveUp(errNotLeading)
 	}
 }
 
 var errNotLeading = errors.New("this server does not lead")
 
+// stop ends the reign and waits for its acts, within actsGrace.
 func (r *reign) stop() {
 	r.end()
-	r.acts.Wait()
-}
-
-// finish ends the reign; if the leadership still stands, another one begins soon.
-func (r *reign) finish() {
-	r.end()
-	r.log.Info("the reign has ended")
-	if r.s.reign.CompareAndSwap(r, nil) {
-		r.s.retryReign(r.s.ctx, r.epoch)
+	<-r.done
+	landed := make(chan struct{})
+	go func() {
+		r.acts.Wait()
+		close(landed)
+	}()
+	grace := time.NewTimer(actsGrace)
+	defer grace.Stop()
+	select {
+	case <-landed:
+	case <-grace.C:
+		r.log.Error("acts of the ended reign still run; they can send nothing any more", "after", actsGrace)
 	}
 }

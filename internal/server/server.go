@@ -38,6 +38,10 @@ type Options struct {
 	Registry *prometheus.Registry
 	Version  string
 
+	// Vet says why a declared device can't be used on this server (an agent that isn't installed, or can't prove power),
+	// for the import; nil: nothing is asked.
+	Vet func(context.Context, fence.Spec) error
+
 	OffTimeout     time.Duration // of one fence level; 0: fence.DefaultOffTimeout
 	FenceTimeout   time.Duration // of one exchange with a fence device; 0: fence.DefaultTimeout
 	ProbeAllPlanes bool          // this server's machine has all planes, not only management
@@ -70,6 +74,7 @@ type Server struct {
 	reign    atomic.Pointer[reign]
 	lead     atomic.Pointer[store.Leadership]
 	started  time.Time
+	boot     string // this machine's boot
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -96,12 +101,12 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, cfg: o.Config, log: o.Logger.With("server", o.Config.Name), times: times, cloud: o.Cloud,
-		wanted: make(chan struct{}, 1), checkNow: make(chan struct{}, 1), started: time.Now(),
+		wanted: make(chan struct{}, 1), checkNow: make(chan struct{}, 1), started: time.Now(), boot: ownBoot(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.lead.Store(&store.Leadership{})
-	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(o.Registry), &tokens{s: s}
-	s.ears = newEars(times, s.heard)
+	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, o.Registry), &tokens{s: s}
+	s.ears = newEars(times, s.heard, s.metrics.detectedLate)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
 	s.fencing, s.witness = newFencing(s, o.Drivers), newWitness(s, o.Prober)
 	if err := s.open(); err != nil {
@@ -186,19 +191,34 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Stop ends everything within ctx; it may be called more than once.
+// Stop ends everything within ctx; it may be called more than once. Leading and acting end first, then the listeners,
+// then the store.
 func (s *Server) Stop(ctx context.Context) error {
 	s.once.Do(func() {
 		s.cancel()
-		if r := s.reign.Swap(nil); r != nil {
-			r.stop()
+		if err := s.ended(ctx); err != nil {
+			s.stopErr = err
 		}
 		for _, stop := range slices.Backward(s.stops) {
 			s.stopErr = errors.Join(s.stopErr, stop(ctx))
 		}
-		s.running.Wait()
 	})
 	return s.stopErr
+}
+
+// ended waits for what Start began.
+func (s *Server) ended(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("not all of this server's work has ended in time: %w", ctx.Err())
+	}
 }
 
 // Failed tells when the store has failed for good: the process must end and be started anew.
@@ -227,40 +247,12 @@ func (s *Server) tell(ev engine.Event) {
 
 // introduce tells a new reign's engine what the server knows already.
 func (s *Server) introduce(r *reign) {
-	s.inventory.mu.Lock()
-	for _, f := range s.inventory.hosts {
-		r.in.put(engine.HostSeen{Host: f})
-	}
-	s.inventory.mu.Unlock()
-	s.agents.mu.RLock()
-	for host, rep := range s.agents.reports {
-		r.in.put(engine.AgentReported{Host: host, Report: *rep})
-	}
-	for host, a := range s.agents.records {
-		if _, ok := s.agents.reports[host]; !ok {
-			r.in.put(engine.AgentReported{Host: host, Report: engine.AgentReport{Stores: a.Stores}})
-		}
-	}
-	s.agents.mu.RUnlock()
-	r.in.put(engine.QuorumChanged{Self: s.cfg.Host, Members: max(1, len(s.cfg.Cluster.Initial)), Healthy: max(1, len(s.cfg.Cluster.Initial)), On: s.carriers()})
+	s.inventory.introduce(r.in)
+	s.agents.introduce(r.in)
+	r.in.put(s.assumed())
 	s.want()
-	s.checkSoon()
-}
-
-// carriers are the hosts whose machines carry servers, as far as this server knows: its own.
-func (s *Server) carriers() map[string]string {
-	if s.cfg.Host == "" {
-		return nil
-	}
-	return map[string]string{s.cfg.Host: s.cfg.Name}
-}
-
-// checkSoon asks for a check of all fence devices.
-func (s *Server) checkSoon() {
-	select {
-	case s.checkNow <- struct{}{}:
-	default:
-	}
+	s.inventory.listSoon()
+	s.fencing.checkSoon("")
 }
 
 // want asks for the inventory soon.
@@ -275,9 +267,10 @@ func (s *Server) setLeader(l store.Leadership) { s.lead.Store(&l) }
 
 func (s *Server) leadership() store.Leadership { return *s.lead.Load() }
 
-// keepHouse forgets, once a day, what is older than the history that is kept.
+// keepHouse forgets, while this server leads, what is older than the history that is kept, and join tokens that nobody
+// can use any more. (Incidents the engine forgets by itself.)
 func (s *Server) keepHouse(ctx context.Context) {
-	tick := time.NewTicker(24 * time.Hour)
+	tick := time.NewTicker(houseEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -286,14 +279,26 @@ func (s *Server) keepHouse(ctx context.Context) {
 		case <-tick.C:
 		}
 		if r := s.reign.Load(); r != nil {
-			if _, err := store.PruneAudit(ctx, s.store, r.epoch, time.Now().Add(-history)); err != nil {
+			if err := s.prune(ctx, r.epoch, time.Now()); err != nil && ctx.Err() == nil {
 				s.log.Warn("cannot forget old history", "error", err)
 			}
 		}
 	}
 }
 
-// history is how long incidents and the audit trail are kept.
-const history = 90 * 24 * time.Hour
+func (s *Server) prune(ctx context.Context, epoch store.Epoch, now time.Time) error {
+	_, audit := store.PruneAudit(ctx, s.store, epoch, now.Add(-history))
+	_, tokens := store.Prune(ctx, s.store, epoch, tokensPrefix, func(rec store.Record) bool {
+		var t pki.TokenRecord
+		_, err := store.Decode(rec, format, &t)
+		return err == nil && now.After(t.Expires.Add(history))
+	})
+	return errors.Join(audit, tokens)
+}
+
+const (
+	history    = 90 * 24 * time.Hour // how long incidents and the audit trail are kept
+	houseEvery = time.Hour
+)
 
 func clusterName(c Config) string { return either(c.Cloud.Name, "ninelives") }
