@@ -180,6 +180,7 @@ func (e *Engine) retry(ev Asked) (string, error) {
 	if in.Aborted != "" {
 		return "", fmt.Errorf("incident %s was given up: %s", in.ID, in.Aborted)
 	}
+	shared := in.Foreign != "" // somebody else may have moved what still waits here
 	in.Foreign, in.Fencing.Next, in.Fencing.Level = "", zeroTime, 0
 	e.host(in.Host).verdicts = nil
 	e.touchHost(in.Host)
@@ -203,7 +204,7 @@ func (e *Engine) retry(ev Asked) (string, error) {
 		if r.Elsewhere != "" && (!r.disputed() || ev.VM == "") {
 			continue // whether it runs there is found out, not decided
 		}
-		if r.Open() == nil && r.VM.Host == in.Host && (r.State == Held || r.State == Failed) {
+		if r.Open() == nil && r.VM.Host == in.Host && (r.State == Held || r.State == Failed || shared && r.State == Queued) {
 			r.Tries, r.NotBefore, r.Elsewhere = 0, zeroTime, ""
 			e.setState(r, Unaccounted, "an operator asks for another try; read afresh")
 			n++

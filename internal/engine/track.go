@@ -138,5 +138,6 @@ func (e *Engine) foreign(in *Incident, m Migration) {
 	in.Foreign = fmt.Sprintf("somebody else is evacuating %s: %s, VM %s, migration %s; the remaining VMs are left to them (ninelives incident retry %s goes on)",
 		in.Host, by, m.VM, short(m.UUID), in.ID)
 	e.out.Notes = append(e.out.Notes, Note{Severity: Critical, Host: in.Host, Incident: in.ID, Text: in.Foreign})
+	in.Before = append(in.Before, m.UUID) // an operator who lets the incident go on knows of this one
 	e.tell(in, in.Foreign)
 }
