@@ -44,7 +44,7 @@ func (e *Engine) found(in *Incident, r *Recovery, ev Looked) {
 	case ev.VM.Status == "UNKNOWN" || ev.VM.Status == "" || ev.VM.Host == "" && ev.VM.Status != "SHELVED_OFFLOADED":
 		// Its cell doesn't answer: it stays unaccounted for.
 	case ev.VM.Host != in.Host && ev.VM.Host != "":
-		r.Restart = false
+		r.Restart, r.To = false, ev.VM.Host
 		e.setState(r, Skipped, "runs on "+ev.VM.Host+", says Nova")
 	case in.Phase == PhaseInPlace:
 		r.VM = ev.VM
