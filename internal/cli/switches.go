@@ -17,11 +17,11 @@ func (a *app) armCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "arm",
 		Short: "Let Ninelives act",
-		Long: `Arms Ninelives: from now on it fences and resurrects. With --shadow it decides and records everything and does
-nothing, which is how to get to know it on a living cloud.
+		Long: `Arms Ninelives: from now on it fences and resurrects. A new installation does nothing until then. With --shadow it
+decides and records everything and does nothing, which is how to get to know it on a living cloud.
 
 It is refused while doctor finds something that makes acting dangerous, such as another engine that evacuates the same
-hosts; --force arms all the same.`,
+hosts, or a cloud that can't be asked about that; --force arms all the same. Open incidents go on at once.`,
 		Example: `  ninelives arm --shadow
   ninelives doctor && ninelives arm`,
 		Args: none,

@@ -11,7 +11,7 @@ import (
 // busy makes an engine with 10,000 hosts, 20 open incidents of 100 VMs each, and closed ones besides.
 func busy(b *testing.B, closed int) (*Engine, time.Time) {
 	now := epochStart
-	e := New(Config{Epoch: 1, InAll: 16}, policy.Default())
+	e := armed(New(Config{Epoch: 1, InAll: 16}, policy.Default()))
 	for i := range 10000 {
 		name := fmt.Sprintf("h%05d", i)
 		e.Step(now, HostSeen{HostFacts{Name: name, Zone: "nova", Hypervisor: "QEMU", Levels: []string{"bmc"}, FreeMB: 64000, Service: Service{ID: name, Up: true, Fresh: true}}})

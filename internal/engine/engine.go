@@ -56,6 +56,24 @@ type Switches struct {
 	At     time.Time `json:"at,omitzero"`
 }
 
+// unarmed is what holds before an operator has said anything: a new installation, or one that lost its records, does
+// nothing (unknown means no).
+func unarmed() Switches {
+	return Switches{Reason: "nobody has armed it yet"}
+}
+
+// Disarmed says in words why nothing may be done; "" if it is armed.
+func (s Switches) Disarmed() string {
+	switch {
+	case s.Armed:
+		return ""
+	case s.By == "":
+		return "disarmed: " + s.Reason
+	default:
+		return "disarmed by " + s.By + ": " + s.Reason
+	}
+}
+
 // Engine holds all state of incidents. It is not safe for concurrent use: one loop owns it.
 type Engine struct {
 	cfg       Config
@@ -90,10 +108,10 @@ type Engine struct {
 	counted map[string]*stormCount
 }
 
-// New makes an engine with nothing in it. Load brings the records of an earlier leader.
+// New makes an engine with nothing in it, disarmed. Load brings the records of an earlier leader.
 func New(cfg Config, p *policy.Policy) *Engine {
 	return &Engine{
-		cfg: cfg.withDefaults(), policy: p, switches: Switches{Armed: true},
+		cfg: cfg.withDefaults(), policy: p, switches: unarmed(),
 		zones: map[string]Maintenance{}, hosts: map[string]*host{}, incidents: map[string]*Incident{}, openOn: map[string]*Incident{},
 		vms: map[string]map[string]*Recovery{}, queues: map[string][]*Recovery{}, gated: map[string]bool{},
 		inflight: map[string]*Action{}, byID: map[string]string{}, dirty: map[string]bool{}, polled: map[string]map[string]time.Time{},

@@ -36,8 +36,8 @@ func (e *Engine) mayAct(in *Incident) []Interlock {
 	add := func(code, format string, args ...any) {
 		locks = append(locks, Interlock{Code: code, Reason: fmt.Sprintf(format, args...)})
 	}
-	if !e.switches.Armed {
-		add(LockDisarmed, "disarmed by %s: %s (`ninelives arm` ends it)", e.switches.By, e.switches.Reason)
+	if why := e.switches.Disarmed(); why != "" {
+		add(LockDisarmed, "%s (`ninelives arm` ends it)", why)
 	}
 	if e.switches.Shadow {
 		add(LockShadow, "shadow mode: everything is decided and recorded, nothing is done")

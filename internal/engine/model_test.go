@@ -52,7 +52,7 @@ func newModel(t *rapid.T) *model {
 		t: t, keep: 4000, now: epochStart, records: map[string][]byte{}, heard: map[string]Assessed{}, silent: map[string]time.Time{}, operator: map[string]bool{},
 		cfg: Config{Epoch: 1, User: "ninelives", RequestTTL: modelTTL, Permit: 2 * time.Second}, w: newWorld(epochStart),
 	}
-	m.e = New(m.cfg, policy.Default())
+	m.e = armed(New(m.cfg, policy.Default()))
 	for i := range modelHosts {
 		h := m.w.addMachine(fmt.Sprintf("h%d", i+1), "nova", rapid.SampledFrom([]string{"1", "2"}).Draw(t, "levels"))
 		if rapid.IntRange(0, 5).Draw(t, "disabled") == 0 {
@@ -325,7 +325,7 @@ func (m *model) takeover() {
 	m.log("TAKEOVER")
 	m.cfg.Epoch++
 	m.cfg.Takeover = m.now
-	m.e = New(m.cfg, policy.Default())
+	m.e = armed(New(m.cfg, policy.Default()))
 	for _, k := range slices.Sorted(keysOf(m.records)) {
 		if err := m.e.Load(k, m.records[k]); err != nil {
 			m.fail("cannot load: %v", err)

@@ -35,7 +35,7 @@ func (e *Engine) Load(key string, data []byte) error {
 	var into any
 	switch {
 	case key == "switches/armed":
-		into = &e.switches
+		into = &Switches{}
 	case key == "switches/maintenance":
 		into = &e.zones
 	case k[0] == "hosts" && len(k) == 2:
@@ -51,6 +51,8 @@ func (e *Engine) Load(key string, data []byte) error {
 		return fmt.Errorf("cannot read record %s: %w", key, err)
 	}
 	switch v := into.(type) {
+	case *Switches:
+		e.switches = *v
 	case *HostRecord:
 		h := e.host(v.Host)
 		h.maintenance, h.verdicts, h.boot, h.forbidden = v.Maintenance, v.Verdicts, v.Boot, v.Forbidden

@@ -87,9 +87,17 @@ const scriptTick = 200 * time.Millisecond
 
 func (s *script) time() time.Time { return epochStart.Add(s.now) }
 
+// armed lets a new engine act, as an operator does who has installed it.
+func armed(e *Engine) *Engine {
+	if err := e.Load("switches/armed", []byte(`{"armed":true}`)); err != nil {
+		panic(err)
+	}
+	return e
+}
+
 func runScript(text string) (string, error) {
 	s := &script{records: map[string][]byte{}, gates: map[string]string{}, cfg: Config{Epoch: 1, User: "ninelives"}, policy: policy.Default(), w: newWorld(epochStart)}
-	s.e = New(s.cfg, s.policy)
+	s.e = armed(New(s.cfg, s.policy))
 	var result []string
 	skipping := false
 	for n, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
@@ -369,7 +377,7 @@ func (s *script) migration(p []string) {
 func (s *script) takeover() error {
 	s.cfg.Epoch++
 	s.cfg.Takeover, s.due = s.time(), nil
-	s.e = New(s.cfg, s.policy)
+	s.e = armed(New(s.cfg, s.policy))
 	for _, k := range slices.Sorted(keysOf(s.records)) {
 		if err := s.e.Load(k, s.records[k]); err != nil {
 			return err

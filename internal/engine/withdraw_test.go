@@ -23,7 +23,7 @@ func TestWithdrawn(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-			e := New(Config{Server: "s", Epoch: 1}, policy.Default())
+			e := armed(New(Config{Server: "s", Epoch: 1}, policy.Default()))
 			fence := ""
 			step := func(ev Event) Effects {
 				now = now.Add(200 * time.Millisecond)

@@ -171,8 +171,10 @@ func (b *backend) Arm(ctx context.Context, a api.Arming) (api.Reply, error) {
 	if _, err := b.leading(); err != nil {
 		return api.Reply{}, err
 	}
+	left := 0
 	if !a.Shadow && !a.Force {
-		if err := b.mayArm(ctx, a); err != nil {
+		var err error
+		if left, err = b.mayArm(ctx, a); err != nil {
 			return api.Reply{}, err
 		}
 	}
@@ -183,25 +185,30 @@ func (b *backend) Arm(ctx context.Context, a api.Arming) (api.Reply, error) {
 	if _, err := b.Ask(ctx, shadow); err != nil {
 		return api.Reply{}, err
 	}
-	return b.Ask(ctx, engine.Asked{By: a.By, Verb: engine.Arm, Reason: a.Reason})
+	r, err := b.Ask(ctx, engine.Asked{By: a.By, Verb: engine.Arm, Reason: a.Reason})
+	if err == nil && left > 0 {
+		r.Text += fmt.Sprintf("; `ninelives doctor` finds %d errors that would stop a recovery or make it worse", left)
+	}
+	return r, err
 }
 
-// mayArm refuses while doctor finds what forbids it.
-func (b *backend) mayArm(ctx context.Context, a api.Arming) error {
+// mayArm refuses while doctor finds what forbids it, and counts the other errors.
+func (b *backend) mayArm(ctx context.Context, a api.Arming) (int, error) {
 	d, err := b.Doctor(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	i := slices.IndexFunc(d.Findings, func(f api.Finding) bool { return f.Forbids })
 	if i < 0 {
-		return nil
+		errs := slices.DeleteFunc(d.Findings, func(f api.Finding) bool { return f.Severity != api.Refuse })
+		return len(errs), nil
 	}
 	f := d.Findings[i]
 	_, err = b.act(ctx, a.By, "arm", a.Reason, func(context.Context, *reign) (string, error) {
 		return "", api.Conflict("`ninelives doctor` shows everything; `ninelives arm --force` arms all the same, `--shadow` only watches",
 			"not armed: %s: %s; %s", f.Title, f.What, f.Do)
 	})
-	return err
+	return 0, err
 }
 
 // Rejoin implements api.Backend.

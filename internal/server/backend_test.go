@@ -248,8 +248,8 @@ func TestArmIsRefusedBesideAnotherService(t *testing.T) {
 	c := &quietCloud{evacuations: []cloud.Migration{{UserID: "u-masakari"}}}
 	_, cl := begin(t, t.TempDir(), c)
 	ctx := t.Context()
-	if _, err := cl.Disarm(ctx, "first look"); err != nil {
-		t.Fatal(err)
+	if st, err := cl.Status(ctx); err != nil || st.Switches.Armed || len(st.WaitingForYou) == 0 || !strings.Contains(st.WaitingForYou[0], "nobody has armed it yet") {
+		t.Fatalf("a new installation acts on nothing, and says so: %+v, %q, %v", st.Switches, st.WaitingForYou, err)
 	}
 	_, err := cl.Arm(ctx, api.ArmRequest{})
 	problemOf(t, err, 409, "u-masakari")
@@ -282,6 +282,8 @@ func TestWithoutTheCloudTheServerStandsReady(t *testing.T) {
 	if err != nil || len(d.Findings) == 0 || d.Findings[0].Code != "cloud-unreachable" {
 		t.Errorf("doctor: %+v %v", d, err)
 	}
+	_, err = cl.Arm(t.Context(), api.ArmRequest{}) // nobody knows whether another service evacuates
+	problemOf(t, err, 409, "refused")
 }
 
 // A server that doesn't lead says who does; it is ready all the same.

@@ -121,8 +121,8 @@ func forPeople(code string) bool {
 func waiting(n standing) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if !n.switches.Armed {
-		say("disarmed by %s: %s (ninelives arm)", either(n.switches.By, "nobody yet"), either(n.switches.Reason, "no reason given"))
+	if why := n.switches.Disarmed(); why != "" {
+		say("%s (ninelives doctor, then ninelives arm)", why)
 	}
 	for _, in := range n.incidents {
 		show := "ninelives incident show " + in.ID

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,10 +29,11 @@ type patient struct {
 	at       time.Time
 	caps     cloud.Capabilities
 	cloudErr error
-	// aggregates and evacuations, nil if they could not be read.
-	aggregates  []cloud.Aggregate
-	evacuations []cloud.Migration
-	sideErr     error
+
+	aggregates     []cloud.Aggregate
+	aggregatesErr  error
+	evacuations    []cloud.Migration
+	evacuationsErr error
 
 	hosts    []engine.HostView
 	agents   map[string]AgentRecord
@@ -126,15 +126,9 @@ func (b *backend) askCloud(ctx context.Context, p *patient) {
 	if p.caps, p.cloudErr = b.s.cloud.Capabilities(ctx); p.cloudErr != nil {
 		return
 	}
-	var err error
-	if p.aggregates, err = b.s.cloud.Aggregates(ctx); err != nil {
-		p.sideErr = errors.Join(p.sideErr, fmt.Errorf("aggregates: %w", err))
-	}
+	p.aggregates, p.aggregatesErr = b.s.cloud.Aggregates(ctx)
 	list, err := b.s.cloud.Migrations(ctx, cloud.MigrationQuery{Types: []cloud.MigrationType{cloud.Evacuation}, Since: p.at.Add(-othersSince)})
-	if err != nil {
-		p.sideErr = errors.Join(p.sideErr, fmt.Errorf("evacuations: %w", err))
-	}
-	p.evacuations = list.Migrations
+	p.evacuations, p.evacuationsErr = list.Migrations, err
 }
 
 func (b *backend) certificates() []certificate {

@@ -15,13 +15,21 @@ func one(severity, code, title, what, do string) []api.Finding {
 	return []api.Finding{{Severity: severity, Code: code, Title: title, What: what, Do: do}}
 }
 
+// forbidding is an error that keeps Ninelives from being armed.
+func forbidding(code, title, what, do string) []api.Finding {
+	out := one(api.Refuse, code, title, what, do)
+	out[0].Forbids = true
+	return out
+}
+
+// checkCloud: a cloud that can't be asked may hide another service that evacuates, so it forbids arming.
 func checkCloud(p *patient) []api.Finding {
 	err := p.cloudErr
 	switch {
 	case errors.Is(err, cloud.ErrUnauthorized):
-		return one(api.Refuse, "cloud-login", "Keystone doesn't let us in", err.Error(), "correct user, password and project in clouds.yaml (or OS_*), then restart the server")
+		return forbidding("cloud-login", "Keystone doesn't let us in", err.Error(), "correct user, password and project in clouds.yaml (or OS_*), then restart the server")
 	case err != nil:
-		return one(api.Refuse, "cloud-unreachable", "The cloud can't be read: hosts are watched and can be fenced, but no VM can be brought back", err.Error(),
+		return forbidding("cloud-unreachable", "The cloud can't be read: hosts are watched and can be fenced, but no VM can be brought back", err.Error(),
 			"make sure that this server reaches Keystone and Nova at the addresses of clouds.yaml and of the catalogue")
 	}
 	var out []api.Finding
@@ -43,8 +51,12 @@ func checkCloud(p *patient) []api.Finding {
 		}
 		out = append(out, f)
 	}
-	if p.sideErr != nil {
-		out = append(out, one(api.Warn, "cloud-partly", "Something of the cloud couldn't be read for this diagnosis", p.sideErr.Error(), "run doctor again; if it stays so, look at Nova's API log")...)
+	if p.aggregatesErr != nil {
+		out = append(out, one(api.Warn, "cloud-partly", "Nova's aggregates can't be read", p.aggregatesErr.Error(), "run doctor again; if it stays so, look at Nova's API log")...)
+	}
+	if p.evacuationsErr != nil {
+		out = append(out, forbidding("evacuations-unread", "Nobody knows whether another service evacuates: Nova's migrations can't be read", p.evacuationsErr.Error(),
+			"run doctor again; if it stays so, look at Nova's API log")...)
 	}
 	return out
 }
@@ -61,11 +73,7 @@ func checkRoles(p *patient) []api.Finding {
 // checkOthers finds traces of another service that evacuates: two of them make every recovery a race.
 func checkOthers(p *patient) []api.Finding {
 	var out []api.Finding
-	forbid := func(code, title, what, do string) {
-		f := one(api.Refuse, code, title, what, do)
-		f[0].Forbids = true
-		out = append(out, f...)
-	}
+	forbid := func(code, title, what, do string) { out = append(out, forbidding(code, title, what, do)...) }
 	for _, service := range []string{"instance-ha", "ha"} {
 		if url := p.caps.Endpoints[service]; url != "" {
 			forbid("masakari", "The catalogue has Masakari", service+" at "+url, "stop masakari-engine and its host monitors, and delete the endpoint")

@@ -206,7 +206,7 @@ func checkStorm(p *patient) []api.Finding {
 func checkSwitches(p *patient) []api.Finding {
 	switch {
 	case !p.switches.Armed:
-		return one(api.Warn, "disarmed", "Disarmed: nothing is done", fmt.Sprintf("by %s: %s", either(p.switches.By, "nobody yet"), either(p.switches.Reason, "no reason given")), "ninelives arm")
+		return one(api.Warn, "disarmed", "Disarmed: nothing is done", p.switches.Disarmed(), "ninelives arm, once nothing above is in the way")
 	case p.switches.Shadow:
 		return one(api.Warn, "shadow", "Shadow mode: everything is decided and recorded, nothing is done", "", "ninelives arm")
 	}

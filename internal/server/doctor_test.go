@@ -56,12 +56,13 @@ func TestDoctor(t *testing.T) {
 		says     []string
 		forbids  bool
 	}{
-		{"Keystone is away", func(p *patient) { p.cloudErr = fmt.Errorf("dial: %w", cloud.ErrUnavailable) }, "cloud-unreachable", api.Refuse, []string{"dial"}, false},
-		{"wrong password", func(p *patient) { p.cloudErr = fmt.Errorf("401: %w", cloud.ErrUnauthorized) }, "cloud-login", api.Refuse, []string{"password"}, false},
+		{"Keystone is away", func(p *patient) { p.cloudErr = fmt.Errorf("dial: %w", cloud.ErrUnavailable) }, "cloud-unreachable", api.Refuse, []string{"dial"}, true},
+		{"wrong password", func(p *patient) { p.cloudErr = fmt.Errorf("401: %w", cloud.ErrUnauthorized) }, "cloud-login", api.Refuse, []string{"password"}, true},
 		{"an old Nova", func(p *patient) { p.caps.Max = 72 }, "nova-old", api.Refuse, []string{"2.72", "2.79"}, false},
 		{"no Placement", func(p *patient) { p.caps.Endpoints["placement"] = "" }, "endpoint-missing", api.Warn, []string{"placement"}, false},
 		{"no Nova", func(p *patient) { p.caps.Endpoints["compute"] = "" }, "endpoint-missing", api.Refuse, []string{"compute"}, false},
-		{"aggregates unreadable", func(p *patient) { p.sideErr = errors.New("aggregates: 500") }, "cloud-partly", api.Warn, []string{"500"}, false},
+		{"aggregates unreadable", func(p *patient) { p.aggregatesErr = errors.New("500") }, "cloud-partly", api.Warn, []string{"aggregates", "500"}, false},
+		{"evacuations unreadable", func(p *patient) { p.evacuationsErr = errors.New("500") }, "evacuations-unread", api.Refuse, []string{"another service", "500"}, true},
 		{"no admin", func(p *patient) { p.caps.Roles = []string{"member", "reader"} }, "role", api.Refuse, []string{"member, reader", "role add"}, false},
 		{"Masakari in the catalogue", func(p *patient) { p.caps.Endpoints["instance-ha"] = "http://m" }, "masakari", api.Refuse, []string{"http://m"}, true},
 		{"Masakari's reason", func(p *patient) { p.hosts[3].Service.DisabledReason = "Masakari detected host failed." }, "masakari-disabled", api.Refuse, []string{"compute-03"}, true},
