@@ -90,6 +90,7 @@ type Engine struct {
 	quorum    QuorumChanged
 	fences    []time.Time // of the last minute, for the rate
 	storm     time.Time   // when the storm interlock last held
+	stormKept time.Time   // what its record says of that
 	swept     time.Time   // when old incidents were last dropped
 
 	now      time.Time

@@ -38,6 +38,8 @@ func (e *Engine) Load(key string, data []byte) error {
 		into = &Switches{}
 	case key == "switches/maintenance":
 		into = &e.zones
+	case key == "switches/storm":
+		into = &stormRecord{}
 	case k[0] == "hosts" && len(k) == 2:
 		into = &HostRecord{}
 	case k[0] == "incidents" && len(k) == 2:
@@ -53,6 +55,8 @@ func (e *Engine) Load(key string, data []byte) error {
 	switch v := into.(type) {
 	case *Switches:
 		e.switches = *v
+	case *stormRecord:
+		e.storm, e.stormKept = v.Last, v.Last
 	case *HostRecord:
 		h := e.host(v.Host)
 		h.maintenance, h.verdicts, h.boot, h.forbidden = v.Maintenance, v.Verdicts, v.Boot, v.Forbidden

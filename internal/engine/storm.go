@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,8 +13,18 @@ const (
 	perVia      = 3                // readings through one controller address are one witness
 )
 
+// stormNoted is how much younger than its record the last moment of a storm may be: a storm that lasts isn't written anew
+// at every step.
+const stormNoted = 5 * time.Second
+
+// stormRecord keeps a storm's cool-down through a change of the leader.
+type stormRecord struct {
+	Last time.Time `json:"last"` // the storm may have held until then
+}
+
 // stormy counts the hosts in trouble against those that could be seen, per zone and for the whole cloud. When many
-// fail at once the likeliest cause is the network or ourselves, and fencing them all would be the disaster.
+// fail at once the likeliest cause is the network or ourselves, and fencing them all would be the disaster. The few
+// whose BMC reads off need not wait for the others, nor for the cool-down: that is positive evidence.
 func (e *Engine) stormy(in *Incident) string {
 	if in.Verdict == ByOperator {
 		return ""
@@ -24,19 +35,62 @@ func (e *Engine) stormy(in *Incident) string {
 	}
 	if why != "" {
 		e.storm = e.now
-		return why
+		if e.stormKept.Before(e.now) {
+			e.stormKept = e.now.Add(stormNoted)
+			e.dirty["switches/storm"] = true
+		}
 	}
-	if end := e.storm.Add(e.policy.StormCooldown()); !e.storm.IsZero() && e.now.Before(end) {
-		return "cooling down after a storm, until " + clock(end)
+	end := e.storm.Add(e.policy.StormCooldown())
+	if why == "" && !e.storm.IsZero() && e.now.Before(end) {
+		why = "cooling down after a storm, until " + clock(end)
 	}
-	return ""
+	if why != "" && e.exempt(in) {
+		return ""
+	}
+	return why
+}
+
+// exempt reports whether the incident's host is one of those whose BMC reads off and that no storm holds back.
+func (e *Engine) exempt(in *Incident) bool {
+	c := e.countStorm()
+	return c[""].exempts(in.Host) && (in.Zone == "" || c[in.Zone].exempts(in.Host))
 }
 
 // stormCount is what one pass over all hosts finds in a zone ("" for the whole cloud).
 type stormCount struct {
 	seen     int
+	allowed  int
 	troubled []string
 	off      []*host // positive evidence
+	exempt   []string
+}
+
+func (c *stormCount) exempts(host string) bool { return c != nil && slices.Contains(c.exempt, host) }
+
+// settle parts the hosts that read off: exempt, up to the same limit and at most three through one controller address,
+// or in trouble like the others. Who was first stays first, and who is fenced goes on being counted: else each fence
+// would let the next host through.
+func (c *stormCount) settle(percent int) {
+	c.allowed = max(1, percent*c.seen/100)
+	since := func(h *host) time.Time {
+		if !h.cleared.IsZero() && !h.cleared.Before(h.troubled) {
+			return zeroTime
+		}
+		return h.now.Since
+	}
+	slices.SortFunc(c.off, func(a, b *host) int {
+		return cmp.Or(since(a).Compare(since(b)), strings.Compare(a.facts.Name, b.facts.Name))
+	})
+	vias := map[string]int{}
+	for _, h := range c.off {
+		if len(c.exempt) < c.allowed && vias[h.now.Via] < perVia {
+			vias[h.now.Via]++
+			c.exempt = append(c.exempt, h.facts.Name)
+			continue
+		}
+		c.troubled = append(c.troubled, h.facts.Name)
+	}
+	slices.Sort(c.troubled)
 }
 
 func (e *Engine) countStorm() map[string]*stormCount {
@@ -66,43 +120,32 @@ func (e *Engine) countStorm() map[string]*stormCount {
 			}
 		}
 	}
+	for _, c := range e.counted {
+		c.settle(e.policy.StormPercent())
+	}
 	return e.counted
 }
 
-// stormIn says that there is a storm in a zone, "" if there is none. Hosts whose BMC reads off are exempt, up to the
-// same limit and at most three through one controller address.
+// stormIn says that there is a storm in a zone, "" if there is none.
 func (e *Engine) stormIn(zone string) string {
 	c := e.countStorm()[zone]
 	if c == nil {
 		return ""
 	}
-	allowed := max(1, e.policy.StormPercent()*c.seen/100)
-	troubled := slices.Clone(c.troubled)
-	off, vias := 0, map[string]int{}
-	slices.SortFunc(c.off, func(a, b *host) int { return strings.Compare(a.facts.Name, b.facts.Name) })
-	for _, h := range c.off {
-		if off < allowed && vias[h.now.Via] < perVia {
-			off++
-			vias[h.now.Via]++
-			continue
-		}
-		troubled = append(troubled, h.facts.Name)
-	}
-	if len(troubled) <= allowed {
+	if len(c.troubled) <= c.allowed {
 		return ""
 	}
-	slices.Sort(troubled)
 	where := "of the cloud"
 	if zone != "" {
 		where = "of zone " + zone
 	}
 	exempt := ""
-	if off > 0 {
-		exempt = fmt.Sprintf(", besides %d whose BMC reads off", off)
+	if n := len(c.exempt); n > 0 {
+		exempt = fmt.Sprintf(", besides %d whose BMC reads off", n)
 	}
 	return fmt.Sprintf("storm: %d of %d hosts %s are suspect or worse now or were within 60 s, %d may be (%s)%s%s; "+
 		"a host that you know to be dead needn't wait: ninelives host fence HOST --reason …",
-		len(troubled), c.seen, where, allowed, some(troubled), exempt, e.sharedCause(troubled))
+		len(c.troubled), c.seen, where, c.allowed, some(c.troubled), exempt, e.sharedCause(c.troubled))
 }
 
 // inTrouble: suspect or worse now or within the window; one whose proof is on record is no unknown any more, and counts

@@ -166,6 +166,8 @@ func (e *Engine) value(key string) any {
 		return e.switches
 	case key == "switches/maintenance":
 		return cloneZones(e.zones)
+	case key == "switches/storm":
+		return stormRecord{Last: e.stormKept}
 	default:
 		panic(fmt.Sprintf("engine: no record for key %q", key))
 	}
