@@ -31,6 +31,7 @@ func (e *Engine) fence(in *Incident) {
 		return
 	}
 	h := e.host(in.Host)
+	e.lookForFence(in, h)
 	locks := e.mayFence(in)
 	if len(h.facts.Levels) == 0 {
 		locks = append(locks, Interlock{Code: LockNoDevice, Reason: fmt.Sprintf(
@@ -53,6 +54,31 @@ func (e *Engine) fence(in *Incident) {
 	}
 	e.do("fence/"+in.ID, Action{Do: Fence, Incident: in.ID, Host: in.Host, Level: f.Level, Why: why})
 	e.tell(in, fmt.Sprintf("fencing by %s (level %d): %s", level, f.Level+1, why))
+}
+
+// lookForFence reads the power of a host whose fence an earlier leader has begun and nobody has answered: when it reads
+// off, that leader's verdict did its work, and the fence is finished without waiting for a new one.
+func (e *Engine) lookForFence(in *Incident, h *host) {
+	if len(in.Fencing.Trying) == 0 || !in.Fencing.At.Before(e.cfg.Takeover) || in.Proof != nil || h.pulses() || !in.foundOff.IsZero() {
+		return
+	}
+	e.repeat(in, "power/"+in.ID, time.Second, Action{Do: ReadPower, Incident: in.ID, Host: in.Host, Why: "an earlier leader had begun to switch it off"})
+}
+
+// foundFence: what the devices say that an earlier leader had begun to switch off.
+func (e *Engine) foundFence(in *Incident, ev PowerRead) {
+	off := func(device string) bool {
+		return slices.ContainsFunc(ev.Readings, func(r Reading) bool { return r.Device == device && r.State == "off" })
+	}
+	for i, level := range e.host(in.Host).facts.Levels {
+		devices := strings.Split(level, devicesJoined)
+		tried := slices.ContainsFunc(devices, func(d string) bool { return slices.Contains(in.Fencing.Trying, d) })
+		if tried && !slices.ContainsFunc(devices, func(d string) bool { return !off(d) }) {
+			in.foundOff, in.Fencing.Level = e.now, i
+			e.tell(in, level+" reads off: the fence that an earlier leader had begun is finished")
+			return
+		}
+	}
 }
 
 func (e *Engine) fenceDone(ev FenceDone) {
@@ -80,6 +106,7 @@ func (e *Engine) fenceDone(ev FenceDone) {
 func (e *Engine) fenceFailed(in *Incident, why string) {
 	h := e.host(in.Host)
 	f := &in.Fencing
+	in.foundOff = zeroTime
 	e.tell(in, fmt.Sprintf("level %d failed: %s", f.Level+1, why))
 	if in.Phase != PhaseFencing {
 		return // an operator's word has come meanwhile
@@ -137,6 +164,10 @@ func (e *Engine) powerRead(ev PowerRead) {
 	}
 	in := e.incidents[a.Incident]
 	if in == nil || in.closed() {
+		return
+	}
+	if in.Phase == PhaseFencing && in.Proof == nil {
+		e.foundFence(in, ev)
 		return
 	}
 	e.mark(in, "powered", e.now)

@@ -140,7 +140,8 @@ type Incident struct {
 	Interlocks []Interlock `json:"interlocks,omitempty"`
 	Log        []Entry     `json:"log,omitempty"`
 
-	stuck *Interlock // why the last act failed, until one succeeds
+	stuck    *Interlock // why the last act failed, until one succeeds
+	foundOff time.Time  // when this leader found the devices off that an earlier one had begun to switch off
 }
 
 func (in *Incident) closed() bool { return in.Phase == PhaseClosed }

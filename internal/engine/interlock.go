@@ -122,9 +122,9 @@ func (e *Engine) mayFence(in *Incident) []Interlock {
 }
 
 // secondhand: an incident that an earlier leader opened. Its host may have come back while nobody led; only a verdict
-// that this server has reached itself lets it fence.
+// that this server has reached itself lets it fence, or that its devices read off now, after a fence begun on record.
 func (e *Engine) secondhand(in *Incident, h *host) string {
-	if in.Verdict == ByOperator || in.Unhealthy || in.Proof != nil || respond(h.now.Verdict, e.policy) == PhaseOpen && h.now.Verdict != Rebooted {
+	if in.Verdict == ByOperator || in.Unhealthy || in.Proof != nil || !in.foundOff.IsZero() && !h.pulses() || respond(h.now.Verdict, e.policy) == PhaseOpen && h.now.Verdict != Rebooted {
 		return ""
 	}
 	return "the verdict " + string(in.Verdict) + " of " + in.Host + " does not stand on what this server sees itself now"

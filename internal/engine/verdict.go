@@ -133,7 +133,7 @@ func (e *Engine) judgedAgain(in *Incident, h *host) {
 func (e *Engine) beginAnew(in *Incident, phase Phase) {
 	in.Boot, in.Return = in.lastBoot(), Return{}
 	in.Phase, in.Proof, in.Revoked, in.Planned = phase, nil, "", false
-	in.Stages.Verdict = e.now
+	in.Stages.Verdict, in.foundOff = e.now, zeroTime
 	in.Fencing.Level, in.Fencing.Round, in.Fencing.Next = 0, 0, zeroTime
 	for id, r := range e.vms[in.ID] {
 		if len(r.Attempts) == 0 && r.State != Unaccounted {
