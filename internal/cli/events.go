@@ -182,7 +182,7 @@ func ended(i api.IncidentDetail) bool {
 	if i.Phase == engine.PhaseClosed {
 		return true
 	}
-	return i.Phase == engine.PhaseRecovered && len(i.Interlocks) > 0
+	return (i.Phase == engine.PhaseRecovered || i.Phase == engine.PhaseRetrying) && len(i.Interlocks) > 0
 }
 
 func (a *app) watched(i api.IncidentDetail) error {

@@ -126,7 +126,6 @@ func (e *Engine) vmActAnswered(in *Incident, r *Recovery, a *Action, ev Answered
 		r.Accepted = e.now
 		e.setState(r, Verifying, "Nova took the "+string(a.Do))
 	default:
-		r.NotBefore = e.now.Add(backoff(r.Tries, 5*time.Second, time.Minute))
-		e.setState(r, Restarting, fmt.Sprintf("%s not taken: %s", a.Do, ev.Text))
+		e.againInPlace(r, fmt.Sprintf("%s not taken: %s", a.Do, ev.Text))
 	}
 }

@@ -13,12 +13,13 @@ import (
 func (e *Engine) plan(in *Incident, ev Listed) {
 	in.Listed, in.Before = ev.Date, evacuationsOf(in.Host, ev.Migrations)
 	for _, vm := range ev.VMs {
-		if owner := e.owner(vm.ID); owner != nil && owner.Incident != in.ID && e.takeOver(in, owner, vm) {
-			continue
-		}
 		r := e.vms[in.ID][vm.ID] // of an earlier life of the host, in an incident that began anew
 		if r == nil {
-			r = &Recovery{Incident: in.ID}
+			r = &Recovery{Incident: in.ID, VM: vm}
+			e.inherit(in, r)
+		}
+		if owner := e.owner(vm.ID); owner != nil && owner.Incident != in.ID && e.takeOver(in, owner, vm) {
+			continue
 		}
 		if r.Open() != nil {
 			continue
@@ -128,6 +129,10 @@ func (e *Engine) fate(in *Incident, r *Recovery, migrations []Migration) fate {
 		f.elsewhere = other
 		return set(Held, "%s", why)
 	}
+	if r.Disputed {
+		f.elsewhere = r.Elsewhere
+		return set(Held, "%s", r.disputedWhy(in))
+	}
 	if vm.Status == "REBUILD" && r.interrupted() {
 		vm.Status, f.reset = was, true // nobody works on it any more, whatever Nova shows
 	}
@@ -211,7 +216,7 @@ func (e *Engine) account(in *Incident, ev Listed) {
 		if e.vms[in.ID][id] != nil {
 			continue
 		}
-		if o := e.owner(id); o != nil {
+		if o := e.owner(id); o != nil && e.incidents[o.Incident].Phase != PhaseRetrying {
 			continue
 		}
 		vm := VM{ID: id, Name: id, Host: in.Host}

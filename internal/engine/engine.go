@@ -226,6 +226,8 @@ func (e *Engine) advance(in *Incident) {
 		e.inPlace(in)
 	case PhaseRecovered:
 		e.bringBack(in)
+	case PhaseRetrying:
+		e.goOnTrying(in)
 	case PhaseClosed:
 	}
 }
@@ -239,6 +241,7 @@ func (e *Engine) host(name string) *host {
 	return h
 }
 
+// incidentOf returns the open incident of a host that is in trouble or on its way back; nil if it is in service.
 func (e *Engine) incidentOf(host string) *Incident { return e.openOn[host] }
 
 // keep puts an incident into the indexes.
@@ -250,7 +253,9 @@ func (e *Engine) keep(in *Incident) {
 	if in.closed() {
 		return
 	}
-	e.openOn[in.Host] = in
+	if in.Phase != PhaseRetrying {
+		e.openOn[in.Host] = in
+	}
 	at, _ := slices.BinarySearchFunc(e.open, in, func(a, b *Incident) int {
 		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID))
 	})

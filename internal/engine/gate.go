@@ -68,8 +68,7 @@ func (e *Engine) tellGate(name string, h *host) {
 // gateFor decides. The gate opens when no accepted evacuation from the host is open and its VMs are settled; what runs
 // elsewhere stays forbidden until the host is readmitted, since Nova may have queued a start for the dead host.
 func (e *Engine) gateFor(name, boot string) Gate {
-	h := e.host(name)
-	g := Gate{Boot: boot, Open: true, Reason: "nothing stands against it", Forbidden: append([]string{}, h.forbidden...)}
+	g := Gate{Boot: boot, Open: true, Reason: "nothing stands against it", Forbidden: append([]string{}, e.keptForbidden(name)...)}
 	in := e.incidentOf(name)
 	if in == nil {
 		return g
@@ -86,7 +85,7 @@ func (e *Engine) gateFor(name, boot string) Gate {
 		if in.Verdict != Rebooted || in.fenced() {
 			g.Open, g.Reason = false, "incident "+in.ID+" is "+string(in.Phase)
 		}
-	case PhaseAlert, PhaseInPlace, PhaseRecovered, PhaseClosed:
+	case PhaseAlert, PhaseInPlace, PhaseRecovered, PhaseRetrying, PhaseClosed:
 	}
 	if g.Open && len(g.Forbidden) > 0 {
 		g.Reason = "every VM of incident " + in.ID + " is settled"

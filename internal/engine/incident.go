@@ -27,7 +27,8 @@ const (
 //
 //	alert ─┐
 //	open ──┴→ fencing → taking-out → resurrecting → recovered → closed
-//	 └────→ in-place ───────────────────────────────┘
+//	 │                                                 └→ retrying ┘
+//	 └────→ in-place ────────────────────────────────────────────→ closed
 type Phase string
 
 // The phases of an incident.
@@ -39,6 +40,7 @@ const (
 	PhaseResurrecting Phase = "resurrecting" // VMs are coming back elsewhere
 	PhaseInPlace      Phase = "in-place"     // the host rebooted by itself: its VMs are restarted there
 	PhaseRecovered    Phase = "recovered"    // every VM is settled; the host is brought back
+	PhaseRetrying     Phase = "retrying"     // the host is back in service; VMs of it that failed are tried again
 	PhaseClosed       Phase = "closed"
 )
 
@@ -157,7 +159,7 @@ func (in *Incident) fenced() bool { return in.Proof != nil && in.Phase != PhaseI
 
 // coming reports whether the host is on its way back: nothing is sent elsewhere any more, what is left waits for it.
 func (in *Incident) coming() bool {
-	return in.Phase == PhaseRecovered && (in.Return.PowerOn || in.Return.Boot != "")
+	return in.Phase == PhaseRetrying || in.Phase == PhaseRecovered && (in.Return.PowerOn || in.Return.Boot != "")
 }
 
 // covers reports whether the given boot may be the one that the proof says has ended.

@@ -68,6 +68,7 @@ func (e *Engine) planInPlace(in *Incident, ev Listed) {
 			continue
 		}
 		r = &Recovery{Incident: in.ID, VM: vm}
+		e.inherit(in, r)
 		e.add(r)
 		e.classifyInPlace(in, r, ev.Migrations)
 	}
@@ -86,6 +87,10 @@ func (e *Engine) classifyInPlace(in *Incident, r *Recovery, migrations []Migrati
 	if other, why := e.entangled(in, vm, migrations); other != "" {
 		r.Elsewhere = other
 		e.setState(r, Held, why)
+		return
+	}
+	if r.Disputed {
+		e.setState(r, Held, r.disputedWhy(in))
 		return
 	}
 	switch {
@@ -112,7 +117,9 @@ func (e *Engine) restart(in *Incident, may bool) {
 	under := e.inFlight("restart/" + in.ID)
 	for _, r := range e.recoveries(in) {
 		if r.dueAgain(e.now) && r.Back == in.Return.Boot && r.Restart {
-			e.setState(r, Restarting, "tried again: "+r.Reason)
+			r.Accepted = zeroTime // somebody may have brought it up: see verify
+			e.setState(r, Verifying, "looked at before another try: "+r.Reason)
+			e.look(in, r)
 		}
 		key := "restart/" + in.ID + "/" + r.VM.ID
 		if r.State != Restarting || e.now.Before(r.NotBefore) || e.busy(key) {
@@ -127,11 +134,7 @@ func (e *Engine) restart(in *Incident, may bool) {
 			return
 		}
 		r.Back = in.Return.Boot
-		if r.Tries++; r.Tries > triesBeforeFailed {
-			r.NotBefore = e.now.Add(backoff(r.Tries, 5*time.Second, 5*time.Minute))
-			e.setState(r, Failed, fmt.Sprintf("it did not come up in place (%d tries; next at %s)", r.Tries-1, clock(r.NotBefore)))
-			continue
-		}
+		r.Tries++
 		kind := HardReboot
 		if r.VM.Status == "SHUTOFF" {
 			kind = Start
@@ -140,6 +143,17 @@ func (e *Engine) restart(in *Incident, may bool) {
 		e.touchVM(r)
 		e.do(key, Action{Do: kind, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Why: "in place"})
 	}
+}
+
+// againInPlace: it did not come up on its own host. After five tries it counts as failed, and is tried at longer intervals.
+func (e *Engine) againInPlace(r *Recovery, why string) {
+	if r.Tries >= triesBeforeFailed {
+		r.NotBefore = e.now.Add(backoff(r.Tries, 5*time.Second, 5*time.Minute))
+		e.setState(r, Failed, fmt.Sprintf("it did not come up in place: %s (%d tries; next at %s)", why, r.Tries, clock(r.NotBefore)))
+		return
+	}
+	r.NotBefore = e.now.Add(backoff(r.Tries, 5*time.Second, time.Minute))
+	e.setState(r, Restarting, why+"; tried again")
 }
 
 func (e *Engine) inFlight(prefix string) int {

@@ -28,6 +28,7 @@ const (
 	LockProof       = "no-proof"
 	LockUnprotected = "unprotected"
 	LockReturn      = "return"
+	LockFailed      = "failed-vms"
 )
 
 // mayAct holds for every outside write: armed, not in shadow, not in maintenance.
@@ -76,7 +77,7 @@ func (e *Engine) mayWrite(in *Incident) []Interlock {
 	if in.Out.UndoneByOther {
 		add(LockUnforced, "somebody took "+in.Host+"'s forced_down away half-way; that is an operator's stop (`ninelives incident retry "+in.ID+"` goes on)")
 	}
-	if h := e.host(in.Host); in.fenced() && in.Phase != PhaseRecovered && in.Return.Boot != "" && !h.empty(in.Return) {
+	if h := e.host(in.Host); in.fenced() && in.Phase != PhaseRecovered && in.Phase != PhaseRetrying && in.Return.Boot != "" && !h.empty(in.Return) {
 		add(LockAlive, in.Host+" is back with a new boot, and its agent doesn't report a closed gate and no guest")
 	}
 	return locks

@@ -212,7 +212,7 @@ func (m *model) checkState() {
 		}
 	}
 	for _, in := range m.e.open {
-		if m.e.openOn[in.Host] != in {
+		if in.Phase != PhaseRetrying && m.e.openOn[in.Host] != in {
 			m.fail("two open incidents of %s", in.Host)
 		}
 	}

@@ -194,18 +194,26 @@ func (e *Engine) retry(ev Asked) (string, error) {
 	in.Out.UndoneByOther = false
 	n := 0
 	for _, r := range e.recoveries(in) {
-		if ev.VM != "" && ev.VM != r.VM.ID && ev.VM != r.VM.Name || in.Return.Boot != "" {
+		if ev.VM != "" && ev.VM != r.VM.ID && ev.VM != r.VM.Name {
+			continue
+		}
+		if in.Return.Boot != "" {
+			if r.State == Failed { // in place, at once
+				r.Tries, r.NotBefore = 0, e.now
+				e.touchVM(r)
+				n++
+			}
 			continue
 		}
 		if a := r.Open(); a != nil && a.Seen && a.Migration == "" && ev.VM != "" {
 			a.Ended, a.Why = e.now, ev.By+" says that nothing came of it"
 			r.State = Held
 		}
-		if r.Elsewhere != "" && (!r.disputed() || ev.VM == "") {
+		if r.Elsewhere != "" && (!r.Disputed || ev.VM == "") {
 			continue // whether it runs there is found out, not decided
 		}
 		if r.Open() == nil && r.VM.Host == in.Host && (r.State == Held || r.State == Failed || shared && r.State == Queued) {
-			r.Tries, r.NotBefore, r.Elsewhere = 0, zeroTime, ""
+			r.Tries, r.NotBefore, r.Elsewhere, r.Disputed = 0, zeroTime, "", false
 			e.setState(r, Unaccounted, "an operator asks for another try; read afresh")
 			n++
 		}
@@ -267,10 +275,14 @@ func (e *Engine) windDown(in *Incident) {
 	if slices.ContainsFunc(e.recoveries(in), func(r *Recovery) bool { return r.Open() != nil || !r.State.Settled() }) {
 		return
 	}
+	why := "given up"
+	if in.Phase == PhaseRetrying {
+		e.closeIncident(in, why)
+		return
+	}
 	h := e.host(in.Host)
 	h.forbidden = merge(h.forbidden, e.forbiddenOn(in))
 	e.touchHost(in.Host)
-	why := "given up"
 	if in.Out.Begun {
 		why += "; " + in.Host + " stays out of service until an operator takes it back"
 	}

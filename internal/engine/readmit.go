@@ -98,6 +98,9 @@ func (e *Engine) poweredOn(in *Incident, ev Answered) {
 // stayed restarts in place, once on each boot, what is still on the host: held, failed, or left by a rule.
 func (e *Engine) stayed(in *Incident) {
 	for _, r := range e.recoveries(in) {
+		if !r.Restart && r.State == Failed && r.VM.Host == in.Host && r.Elsewhere == "" && r.Open() == nil {
+			e.setState(r, Skipped, "its host is back; it was not running before") // nothing is left to be tried
+		}
 		if !r.Restart || r.Back == in.Return.Boot || r.VM.Host != in.Host || r.Elsewhere != "" || r.Open() != nil || r.To != "" && r.To != in.Host {
 			continue
 		}
@@ -196,5 +199,12 @@ func (e *Engine) readmitted(in *Incident) {
 			why += fmt.Sprintf("; %s is %s: %s", r.VM.Name, r.State, r.Reason)
 		}
 	}
-	e.closeIncident(in, why)
+	if !e.anyUnfinished(in) {
+		e.closeIncident(in, why)
+		return
+	}
+	in.Phase = PhaseRetrying
+	delete(e.openOn, in.Host)
+	e.regate(in.Host) // what runs elsewhere is forbidden no more
+	e.tell(in, why)
 }

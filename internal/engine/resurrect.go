@@ -65,7 +65,7 @@ func (e *Engine) follow(in *Incident) {
 		e.track(in)
 	}
 	if held && in.fenced() {
-		e.list(in, 5*time.Second, "held VMs are looked at again")
+		e.list(in, in.listPeriod(), "held VMs are looked at again")
 		e.settleArrivals(in)
 	}
 }

@@ -330,8 +330,10 @@ func (s *script) event(word string, a []string) error {
 		s.w.answers[Kind(a[0])] = strings.Join(a[1:], " ")
 	case "ask":
 		in := ""
-		if i := s.e.incidentOf(option(a, "incident", "")); i != nil {
-			in = i.ID
+		for _, i := range s.e.open { // the latest one that is open
+			if i.Host == option(a, "incident", "") {
+				in = i.ID
+			}
 		}
 		s.step(Asked{ID: "ask", By: "admin", Verb: Verb(a[0]), Host: option(a, "host", ""), Zone: option(a, "zone", ""), Incident: in, VM: option(a, "vm", ""), Reason: option(a, "reason", "")})
 	case "quorum": // quorum self=h1 members=3 healthy=3 on=h2 lost=yes

@@ -112,7 +112,9 @@ func (e *Engine) closeIncident(in *Incident, why string) {
 	e.tell(in, "closed: "+why)
 	in.Phase, in.Stages.Closed, in.Interlocks, in.stuck = PhaseClosed, e.now, nil, nil
 	e.open = slices.DeleteFunc(e.open, func(o *Incident) bool { return o == in })
-	delete(e.openOn, in.Host)
+	if e.openOn[in.Host] == in {
+		delete(e.openOn, in.Host)
+	}
 	delete(e.polled, in.ID)
 	delete(e.queues, in.ID)
 	e.regate(in.Host) // what was forbidden is lifted

@@ -119,7 +119,7 @@ func (e *Engine) listed(ev Listed) {
 func (e *Engine) refresh(in *Incident, ev Listed) {
 	for _, vm := range ev.VMs {
 		r := e.vms[in.ID][vm.ID]
-		if r == nil || r.State != Held || r.Open() != nil || r.VM.Host != in.Host || r.disputed() {
+		if r == nil || r.State != Held || r.Open() != nil || r.VM.Host != in.Host || r.Disputed {
 			continue
 		}
 		vm.Facts = r.VM.Facts

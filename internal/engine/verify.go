@@ -79,6 +79,9 @@ func (e *Engine) verify(in *Incident, r *Recovery, vm VM) {
 		return // its new host is failing too: that incident decides
 	}
 	r.To = vm.Host
+	if here {
+		r.VM.Status, r.VM.Power = vm.Status, vm.Power // decides how it is brought up, should it not run
+	}
 	since, h := r.Done, e.host(vm.Host)
 	if here || since.IsZero() {
 		since = r.Accepted
@@ -118,9 +121,10 @@ func (e *Engine) verify(in *Incident, r *Recovery, vm VM) {
 	switch {
 	case wrong == "":
 		e.verified(in, r)
-	case late && here:
-		r.NotBefore = e.now.Add(backoff(r.Tries, 5*time.Second, time.Minute))
+	case late && here && r.Accepted.IsZero(): // a look before another try
 		e.setState(r, Restarting, wrong+"; tried again")
+	case late && here:
+		e.againInPlace(r, wrong)
 	case late:
 		// It is no longer the dead host's, and a living host's VM is never evacuated.
 		e.setState(r, Held, fmt.Sprintf("was brought to %s, but %s: openstack server reboot --hard %s", vm.Host, wrong, vm.ID))
@@ -145,8 +149,8 @@ func (e *Engine) notMoved(in *Incident, r *Recovery, vm VM) {
 	last := lastAttempt(r)
 	if last != nil && last.Status == "done" {
 		if e.now.Sub(r.Done) >= seenWithin { // Nova's records may disagree for a moment
-			r.Elsewhere = either(last.To, last.Target)
-			e.setState(r, Held, fmt.Sprintf("Nova's migration says that it is done on %s, its own record says %s: it may run there", r.Elsewhere, in.Host))
+			r.Elsewhere, r.Disputed = either(last.To, last.Target), true
+			e.setState(r, Held, r.disputedWhy(in))
 		}
 		return
 	}
@@ -180,7 +184,7 @@ func (e *Engine) handOver(o *Incident, r *Recovery, vm VM) {
 }
 
 func (e *Engine) recovered(in *Incident, r *Recovery, how string) {
-	r.Pause, r.Elsewhere = false, ""
+	r.Pause, r.Elsewhere, r.Disputed = false, "", false
 	text := "on " + r.To
 	if r.To == in.Host {
 		text = "in place"
@@ -198,5 +202,5 @@ func (e *Engine) recovered(in *Incident, r *Recovery, how string) {
 
 // inPlaceNow reports whether VMs are being restarted on their own host rather than elsewhere.
 func (e *Engine) inPlaceNow(in *Incident) bool {
-	return in.Phase == PhaseInPlace || in.Phase == PhaseRecovered && in.Return.Boot != ""
+	return in.Phase == PhaseInPlace || in.Phase == PhaseRetrying || in.Phase == PhaseRecovered && in.Return.Boot != ""
 }

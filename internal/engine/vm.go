@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -99,6 +100,7 @@ type Recovery struct {
 
 	Was       string    `json:"was,omitempty"`       // Nova's status when its host died
 	Elsewhere string    `json:"elsewhere,omitempty"` // host that may run it although Nova doesn't say so: never started anywhere else meanwhile
+	Disputed  bool      `json:"disputed,omitempty"`  // Nova's migration says that it has moved there, its own record says it hasn't
 	Reset     bool      `json:"reset,omitempty"`     // Nova's state must be reset to error before it can be evacuated
 	Pause     bool      `json:"pause,omitempty"`     // it was paused: pause it again afterwards
 	Stopped   bool      `json:"stopped,omitempty"`   // it was stopped: it must come back stopped
@@ -144,10 +146,9 @@ func (r *Recovery) forbidden() bool {
 	return slices.ContainsFunc(r.Attempts, Attempt.mayHaveMoved)
 }
 
-// disputed reports whether Nova's migration record says that the VM has moved, while its own record says it hasn't.
-func (r *Recovery) disputed() bool {
-	last := lastAttempt(r)
-	return r.Elsewhere != "" && last != nil && last.Status == "done"
+// disputedWhy is the reason why a disputed VM is held.
+func (r *Recovery) disputedWhy(in *Incident) string {
+	return fmt.Sprintf("Nova's migration says that it is done on %s, its own record says %s: it may run there", r.Elsewhere, in.Host)
 }
 
 func (a Attempt) mayHaveMoved() bool {

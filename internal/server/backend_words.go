@@ -43,6 +43,8 @@ func goingOn(in api.IncidentDetail) string {
 		return join(fmt.Sprintf("resurrecting, %d in flight", in.Counts[engine.Resurrecting]+in.Counts[engine.Verifying]), waits)
 	case engine.PhaseInPlace:
 		return join("rebooted by itself; its VMs are restarted in place", waits)
+	case engine.PhaseRetrying:
+		return join("the host is back in service", waits)
 	case engine.PhaseRecovered:
 		switch {
 		case waits != "":
