@@ -110,8 +110,20 @@ def guest_image(kernel, initrd):
     image(c, "guest", "raw", b"\0" * 2 ** 20, kernel_id=k, ramdisk_id=r, os_command_line="console=ttyS0 panic=1 quiet", img_hv_type="qemu")
 
 
+def known():
+    """The hosts whose nova-compute Nova has ever seen."""
+    print(*sorted(Cloud().computes()))
+
+
+def unmapped(*hosts):
+    """Says which of the hosts Nova can't place a VM on yet: no compute node, or not mapped to its cell. Ends with 1 if there are any."""
+    there = {h["service"]["host"] for h in Cloud()("GET", NOVA + "/os-hypervisors/detail")["hypervisors"]}
+    if missing := sorted(set(hosts) - there):
+        sys.exit("lab: not mapped: " + ", ".join(missing))
+
+
 def wait_up(limit, *hosts):
-    """Until each host's nova-compute has reported since now. A forced_down one shows "down" although it runs, so updated_at counts."""
+    """Until each host's nova-compute is up. A forced_down one shows "down" whatever it is: it counts."""
     c, end, missing = Cloud(), time.monotonic() + float(limit), hosts
     while time.monotonic() < end:
         try:
@@ -226,7 +238,7 @@ def evacuate(host, at_once="4", target=""):
     sys.exit(0 if all(d[2] in ("done", "completed") for d in done.values()) and len(done) == len(ids) else 1)
 
 
-COMMANDS = {f.__name__.replace("_", "-"): f for f in (identity, content, guest_image, wait_up, boot, delete, vms, services, service, evacuate)}
+COMMANDS = {f.__name__.replace("_", "-"): f for f in (identity, content, guest_image, known, unmapped, wait_up, boot, delete, vms, services, service, evacuate)}
 
 if __name__ == "__main__":
     name, args = (sys.argv[1:2] or ["help"])[0], sys.argv[2:]

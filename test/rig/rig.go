@@ -133,18 +133,8 @@ func (f *Rig) join(t *testing.T) {
 		f.Main.JSON(t, &token, "token", "create", host)
 		f.Put(t, filepath.Join(m.Dir, "token"), token.Token)
 		f.AgentConfig(t, m, false)
-		if !m.Real {
-			boots.Go(func() { f.Reboot(t, host) })
-		}
+		boots.Go(func() { f.Reboot(t, host) })
 	}
-	boots.Go(func() {
-		for _, host := range f.real() {
-			f.power(t, host, "off")
-		}
-		if _, err := f.Lab.Try("real", "up"); err != nil {
-			t.Error(err)
-		}
-	})
 	boots.Wait()
 }
 

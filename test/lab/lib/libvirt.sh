@@ -24,6 +24,6 @@ private_libvirt() { # HOST
 
 wait_libvirt() {
   local i
-  for i in $(seq 150); do [ -S /run/libvirt/libvirt-sock ] && return 0; sleep 0.1; done
+  for i in $(seq 600); do [ -S /run/libvirt/libvirt-sock ] && return 0; sleep 0.1; done
   return 1
 }

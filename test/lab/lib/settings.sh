@@ -50,6 +50,8 @@ save_settings() {
 fake_hosts() { local i; for i in $(seq "$LAB_HOSTS"); do printf 'compute-%02d\n' "$i"; done; }
 real_hosts() { echo real-01; echo real-02; }
 is_real() { case $1 in real-*) return 0 ;; *) return 1 ;; esac; }
+# Its nova-compute starts when the product's gate opens (save at a boot with no-gate).
+gated() { [ -f "$HOSTS/$1/agent.yaml" ] && [ -x "$LAB_NINELIVES" ]; }
 host_number() {
   case $1 in
     compute-[0-9][0-9]) [ $((10#${1#compute-})) -le "$LAB_HOSTS" ] && [ "$1" != compute-00 ] && echo $((10#${1#compute-})) && return ;;
