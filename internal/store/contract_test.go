@@ -148,7 +148,7 @@ func contract(t *testing.T, c *cluster) {
 		"epochs": contractEpochs, "watch": contractWatch, "compaction": contractCompaction,
 		"slow": contractSlowWatch, "garbage": contractGarbage, "cancelled": contractCancelled,
 		"lead": contractLead, "followers": contractFollowers, "prune": contractPrune,
-		"status": contractStatus, "model": contractModel,
+		"status": contractStatus, "model": contractModel, "announce": contractAnnounce,
 	} {
 		t.Run(name, func(t *testing.T) { part(t, c) })
 	}
@@ -416,4 +416,20 @@ func contractModel(t *testing.T, c *cluster) {
 		}
 	}
 	diff(t, fmt.Sprintf("seed %d, watched", seed), model, seen)
+}
+
+func contractAnnounce(t *testing.T, c *cluster) {
+	for _, s := range c.stores { // whoever leads
+		if err := s.Announce(t.Context(), val(t, "I am "+s.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantErr(t, c.stores[0].Announce(t.Context(), []byte("not encoded")), ErrBadOp)
+	want := map[string]string{}
+	for _, s := range c.stores {
+		want[ServerKey(s.Name())] = "I am " + s.Name()
+	}
+	diff(t, "cards", want, words(t, c.stores[0], ServersPrefix))
+	s, e := c.leader(t)
+	commit(t, s, e, DeletePrefix(ServersPrefix))
 }

@@ -15,6 +15,7 @@ import (
 type dataDir struct {
 	path string
 	lock *os.File
+	id   identity // changed by note alone once it is open
 }
 
 // identity says whose data a directory holds. etcd itself takes any directory
@@ -22,7 +23,15 @@ type dataDir struct {
 type identity struct {
 	Name    string            `json:"name"`
 	Token   string            `json:"token"`
-	Servers map[string]string `json:"servers"` // cluster addresses by name
+	Servers map[string]string `json:"servers"` // cluster addresses by name, as the cluster began or as it was when this one joined
+	// Now are the servers as last known; others have joined or gone since.
+	Now map[string]string `json:"now,omitempty"`
+	// Joins: it was let into a cluster that runs, or restored from a backup. What the
+	// configuration says of the other servers doesn't count then.
+	Joins    bool `json:"joins,omitempty"`
+	Restored bool `json:"restored,omitempty"`
+	// Ran: etcd has run on this data: it must all be there.
+	Ran bool `json:"ran,omitempty"`
 }
 
 const identityVersion = 1
@@ -33,6 +42,18 @@ func (d *dataDir) identity() string { return filepath.Join(d.path, "identity.jso
 // openDataDir makes, locks and checks the directory. etcd would wait for ever for
 // a database that another process has open.
 func openDataDir(o Options) (*dataDir, error) {
+	d, err := lockDataDir(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.claim(o); err != nil {
+		d.release()
+		return nil, err
+	}
+	return d, nil
+}
+
+func lockDataDir(o Options) (*dataDir, error) {
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make data directory: %w", err)
 	}
@@ -48,10 +69,6 @@ func openDataDir(o Options) (*dataDir, error) {
 		}
 		return nil, fmt.Errorf("cannot lock data directory %s: %w", o.DataDir, err)
 	}
-	if err := d.claim(o); err != nil {
-		d.release()
-		return nil, err
-	}
 	return d, nil
 }
 
@@ -60,38 +77,92 @@ func (d *dataDir) release() { d.lock.Close() }
 // claim checks that the data is this server's, or says that it is if there is none.
 func (d *dataDir) claim(o Options) error {
 	want := identity{Name: o.Name, Token: o.ClusterToken, Servers: o.Initial}
-	_, err := os.Stat(filepath.Join(d.etcd(), "member", "wal"))
-	if errors.Is(err, os.ErrNotExist) {
-		return d.write(want)
-	}
+	have, err := d.read()
 	if err != nil {
+		return err
+	}
+	_, err = os.Stat(filepath.Join(d.etcd(), "member", "wal"))
+	switch there := err == nil; {
+	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("cannot read data directory: %w", err)
+	case !there && have != nil && have.Ran:
+		return fmt.Errorf("data directory %s has lost its log (etcd/member/wal): is this the only server, put a backup back (ninelives cluster restore); are there others, replace this one (ninelives cluster replace). If it is to begin with nothing, move the directory away", d.path)
+	case !there && (have == nil || !have.Joins):
+		if n := len(o.Initial); n != 1 && n != 3 && n != 5 {
+			return fmt.Errorf("a cluster of %d servers is refused: one, three or five (an even number survives no more failures than one less)", n)
+		}
+		d.id = want
+		return d.write()
+	case have == nil:
+		return fmt.Errorf("data directory %s has data, but doesn't say whose: %s is missing", d.path, d.identity())
 	}
-	b, err := os.ReadFile(d.identity())
-	if err != nil {
-		return fmt.Errorf("data directory %s has data, but doesn't say whose: %w", d.path, err)
-	}
-	var have identity
-	if _, err := Decode(Record{Key: d.identity(), Value: b}, identityVersion, &have); err != nil {
-		return fmt.Errorf("cannot read whose data directory this is: %w", err)
-	}
+	d.id = *have
+	return d.belongs(want, o.lone)
+}
+
+// belongs holds what the directory says against the configuration.
+func (d *dataDir) belongs(want identity, lone bool) error {
+	have := d.id
+	own := map[string]string{want.Name: want.Servers[want.Name]}
 	switch {
 	case have.Name != want.Name:
 		return fmt.Errorf("data directory %s belongs to server %q, this one is %q", d.path, have.Name, want.Name)
 	case have.Token != want.Token:
 		return fmt.Errorf("data directory %s belongs to cluster %q, this server is of %q", d.path, have.Token, want.Token)
-	case !maps.Equal(have.Servers, want.Servers):
-		return fmt.Errorf("data directory %s was made for the servers %s, the configuration says %s: a cluster's servers can't be changed by editing it", d.path, inWords(have.Servers), inWords(want.Servers))
+	case maps.Equal(have.Servers, want.Servers), maps.Equal(have.Now, want.Servers):
+		return nil
+	case !lone && len(have.Servers) == 1 && have.Servers[want.Name] == loneAddress && maps.Equal(own, want.Servers):
+		return nil // a server that was alone gets an address, so that others can join
+	case !lone && (have.Joins || have.Restored) && have.Servers[want.Name] == own[want.Name]:
+		return nil
+	}
+	known := have.Servers
+	if len(have.Now) > 0 {
+		known = have.Now
+	}
+	return fmt.Errorf("data directory %s is of the servers %s, the configuration says %s: a cluster's servers can't be changed by editing it (ninelives server join, ninelives cluster remove)", d.path, inWords(known), inWords(want.Servers))
+}
+
+// note remembers who the servers are, and that there is data.
+func (d *dataDir) note(now map[string]string) error {
+	if d.id.Ran && maps.Equal(d.id.Now, now) {
+		return nil
+	}
+	before := d.id
+	d.id.Now, d.id.Ran = now, true
+	if err := d.write(); err != nil {
+		d.id = before
+		return err
 	}
 	return nil
 }
 
-func (d *dataDir) write(id identity) error {
-	b, err := Encode(identityVersion, id)
+// read is nil if the directory doesn't say whose it is.
+func (d *dataDir) read() (*identity, error) {
+	b, err := os.ReadFile(d.identity())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot read whose data directory this is: %w", err)
+	}
+	var have identity
+	if _, err := Decode(Record{Key: d.identity(), Value: b}, identityVersion, &have); err != nil {
+		return nil, fmt.Errorf("cannot read whose data directory this is: %w", err)
+	}
+	return &have, nil
+}
+
+// write replaces the file at once: after a crash there is the old one or the new.
+func (d *dataDir) write() error {
+	b, err := Encode(identityVersion, d.id)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(d.identity(), append(b, '\n'), 0o600); err != nil {
+	fresh := d.identity() + ".new"
+	if err := os.WriteFile(fresh, append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("cannot write to data directory: %w", err)
+	}
+	if err := os.Rename(fresh, d.identity()); err != nil {
 		return fmt.Errorf("cannot write to data directory: %w", err)
 	}
 	return nil

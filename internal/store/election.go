@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
@@ -140,14 +141,14 @@ func (s *Embedded) Lead(ctx context.Context) <-chan Leadership { return s.leads.
 
 // Resign implements Store. Permits end first: the transfer overrides the followers'
 // promise to vote for nobody within an election timeout, on which permits rest.
-func (s *Embedded) Resign(ctx context.Context) error {
-	if err := s.resign(ctx); err != nil {
+func (s *Embedded) Resign(ctx context.Context, to ...string) error {
+	if err := s.resign(ctx, to); err != nil {
 		return fmt.Errorf("cannot hand leadership over: %w", err)
 	}
 	return nil
 }
 
-func (s *Embedded) resign(ctx context.Context) error {
+func (s *Embedded) resign(ctx context.Context, wanted []string) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (s *Embedded) resign(ctx context.Context) error {
 	defer cancel()
 	var candidates []Member
 	for _, m := range s.members(ctx) {
-		if m.Healthy && m.Name != s.o.Name {
+		if m.Healthy && !m.Learner && m.Name != s.o.Name && (len(wanted) == 0 || slices.Contains(wanted, m.Name)) {
 			candidates = append(candidates, m)
 		}
 	}

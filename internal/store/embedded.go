@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -65,14 +64,20 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 		s.dir.release()
 		return nil, fmt.Errorf("cannot open store: %w", s.startProblem(err))
 	}
+	if s.probe, err = s.newProbe(); err != nil {
+		s.dir.release()
+		return nil, fmt.Errorf("cannot open store: %w", err)
+	}
+	if err := s.nobodyElse(); err != nil {
+		s.dir.release()
+		return nil, fmt.Errorf("cannot open store: %w", err)
+	}
 	if err := s.start(); err != nil {
 		return nil, fmt.Errorf("cannot open store: %w", s.startProblem(err))
 	}
 	s.cli = v3client.New(s.srv)
-	if s.probe, err = s.newProbe(); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot open store: %w", err), s.Close())
-	}
 	s.run(s.followRaft)
+	s.run(s.followServers)
 	return s, nil
 }
 

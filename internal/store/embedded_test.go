@@ -184,7 +184,7 @@ func nameClash(t *testing.T, options []Options, servers []*Embedded) {
 		s.Close()
 		t.Fatal("a second server-2 was let in")
 	}
-	for _, w := range []string{`"server-2"`, o.DataDir, "two servers", "disk lost"} {
+	for _, w := range []string{`"server-2"`, o.DataDir, "two servers", "copied", options[0].Initial["server-2"]} {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("error %q doesn't say %q", err, w)
 		}
@@ -254,7 +254,8 @@ func TestRestart(t *testing.T) {
 		`belongs to server "server-1", this one is "server-9"`: func(o *Options) { o.Name = "server-9" },
 		`belongs to cluster "ninelives"`:                       func(o *Options) { o.ClusterToken = "other" },
 		"can't be changed by editing it": func(o *Options) {
-			o.Initial = map[string]string{"server-1": "10.0.0.1:7402"}
+			o.Initial = map[string]string{"server-1": "127.0.0.1:1", "b": "127.0.0.1:2", "c": "127.0.0.1:3"}
+			o.InsecureLoopback = true
 		},
 	} {
 		changed := o
@@ -289,7 +290,7 @@ func TestOptionsRefused(t *testing.T) {
 		"nor blanks":                  {Name: "a=b"},
 		"data directory is missing":   {Name: "a", DataDir: "-"},
 		"among the cluster's servers": {Name: "d", Initial: three, TLS: tls},
-		"one, three or five":          {Name: "a", Initial: map[string]string{"a": "h:1", "b": "h:2"}},
+		"one, three or five":          {Name: "a", Initial: map[string]string{"a": "127.0.0.1:1", "b": "127.0.0.1:2"}, InsecureLoopback: true},
 		"must be host:port":           {Name: "a", Initial: map[string]string{"a": "h"}},
 		"same address":                {Name: "a", Initial: map[string]string{"a": "h:1", "b": "h:1", "c": "h:2"}},
 		"mutual TLS only":             {Name: "a", Initial: three},

@@ -18,18 +18,18 @@ func (s *Embedded) config() *embed.Config {
 	cfg.Dir = s.dir.etcd()
 	cfg.InitialClusterToken = s.o.ClusterToken
 	cfg.PeerTLSInfo = s.peerTLS()
-	scheme := "http"
-	if !cfg.PeerTLSInfo.Empty() {
-		scheme = "https"
-	}
+	scheme := s.o.scheme()
 	var initial []string
-	for name, addr := range s.o.Initial {
+	for name, addr := range s.dir.id.Servers {
 		initial = append(initial, name+"="+scheme+"://"+addr)
 	}
 	cfg.InitialCluster = strings.Join(initial, ",")
+	if s.dir.id.Joins {
+		cfg.ClusterState = embed.ClusterStateFlagExisting
+	}
 	cfg.AdvertisePeerUrls = []url.URL{{Scheme: scheme, Host: s.o.Initial[s.o.Name]}}
 	cfg.ListenPeerUrls = nil
-	if len(s.o.Initial) > 1 {
+	if !s.o.lone {
 		cfg.ListenPeerUrls = []url.URL{{Scheme: scheme, Host: s.o.ListenCluster}}
 	}
 	// No client port. An address must be advertised all the same: etcd takes a
@@ -47,16 +47,26 @@ func (s *Embedded) config() *embed.Config {
 	return cfg
 }
 
-func (s *Embedded) peerTLS() transport.TLSInfo {
-	if s.o.TLS.CertFile == "" || len(s.o.Initial) == 1 {
+// scheme is that of the peers' URLs.
+func (o Options) scheme() string {
+	if o.peerTLS().Empty() {
+		return "http"
+	}
+	return "https"
+}
+
+func (s *Embedded) peerTLS() transport.TLSInfo { return s.o.peerTLS() }
+
+func (o Options) peerTLS() transport.TLSInfo {
+	if o.TLS.CertFile == "" || o.lone {
 		return transport.TLSInfo{}
 	}
 	return transport.TLSInfo{
-		CertFile:         s.o.TLS.CertFile,
-		KeyFile:          s.o.TLS.KeyFile,
-		TrustedCAFile:    s.o.TLS.CAFile,
+		CertFile:         o.TLS.CertFile,
+		KeyFile:          o.TLS.KeyFile,
+		TrustedCAFile:    o.TLS.CAFile,
 		ClientCertAuth:   true,
-		AllowedHostnames: s.o.TLS.AllowedNames,
+		AllowedHostnames: o.TLS.AllowedNames,
 		// The name is what is trusted. Comparing a caller's IP with its certificate
 		// would ask the DNS in the middle of a failover, and break behind NAT.
 		SkipClientSANVerify: true,

@@ -12,6 +12,7 @@ const (
 	HostsPrefix     = "hosts/"
 	IncidentsPrefix = "incidents/"
 	DevicesPrefix   = "devices/"
+	ServersPrefix   = "servers/"
 	AuditPrefix     = "audit/"
 	PolicyKey       = "policy"
 	ArmedKey        = "switches/armed"
@@ -19,6 +20,9 @@ const (
 
 // HostKey is the key of a host's record.
 func HostKey(host string) string { return HostsPrefix + url.PathEscape(host) }
+
+// ServerKey is the key of a server's card, which it writes itself (Announce).
+func ServerKey(name string) string { return ServersPrefix + url.PathEscape(name) }
 
 // DevicesKey is the key of a host's fence devices.
 func DevicesKey(host string) string { return DevicesPrefix + url.PathEscape(host) }

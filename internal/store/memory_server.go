@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -178,7 +179,7 @@ func (m *Memory) replay(f *feed, w watch) bool {
 func (m *Memory) Lead(ctx context.Context) <-chan Leadership { return m.leads.subscribe(ctx) }
 
 // Resign implements Store: the next server up, by name, leads.
-func (m *Memory) Resign(ctx context.Context) error {
+func (m *Memory) Resign(ctx context.Context, to ...string) error {
 	c := m.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -189,7 +190,7 @@ func (m *Memory) Resign(ctx context.Context) error {
 		return fmt.Errorf("cannot hand leadership over: %w", notLeading(0, m.leads.current()))
 	}
 	for _, name := range c.names() {
-		if name != m.name && !c.servers[name].down {
+		if name != m.name && !c.servers[name].down && (len(to) == 0 || slices.Contains(to, name)) {
 			c.elect(name)
 			return nil
 		}
@@ -238,4 +239,18 @@ func (m *Memory) Close() error {
 	clear(m.watches)
 	c.setDown(m, true)
 	return nil
+}
+
+// Announce implements Store.
+func (m *Memory) Announce(ctx context.Context, card []byte) error {
+	return announce(ctx, m.name, card, func(key, value string) error {
+		c := m.cluster
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if err := c.fail(m); err != nil {
+			return err
+		}
+		c.apply([]Op{Put(strings.TrimPrefix(key, root), []byte(value))})
+		return nil
+	})
 }

@@ -10,9 +10,10 @@ type Options struct {
 	Name    string // this server's name, required
 	DataDir string // made if absent (0700), required; belongs to this server alone
 
-	// Initial are the cluster addresses (host:port) of all servers by name, this
-	// one included: one, three or five. Empty or one: a single server, which opens
-	// no port at all.
+	// Initial are the cluster addresses (host:port) of the servers that the cluster
+	// begins with, by name, this one included: one, three or five. Others may join
+	// later (AddServer). Empty: a single server that opens no port at all; nobody can
+	// join it before it has an address here.
 	Initial map[string]string
 	// ListenCluster is where this server listens for the others (host:port).
 	// Empty: its own address of Initial.
@@ -44,6 +45,8 @@ type Options struct {
 	QuotaBytes int64
 
 	Logger *slog.Logger // default: nothing is logged
+
+	lone bool // Initial was empty
 }
 
 // PeerTLS are the PEM files of the mutual TLS between servers. They are read

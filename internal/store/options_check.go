@@ -40,7 +40,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if len(o.Initial) == 0 {
+	if o.lone = len(o.Initial) == 0; o.lone {
 		o.Initial = map[string]string{o.Name: loneAddress}
 	}
 	for _, check := range []func(*Options) error{checkTimes, checkInitial, checkListen, checkPeerTLS} {
@@ -62,10 +62,14 @@ func checkTimes(o *Options) error {
 	if o.Heartbeat < time.Millisecond || o.ElectionTimeout < 5*o.Heartbeat || o.ElectionTimeout > 50*time.Second {
 		return fmt.Errorf("an election timeout of %v with a heartbeat of %v doesn't work: it must be 5 heartbeats or more, 50 s at most", o.ElectionTimeout, o.Heartbeat)
 	}
-	bound := PermitFor(len(o.Initial), o.ElectionTimeout)
+	servers := 1
+	if !o.lone {
+		servers = max(3, len(o.Initial)) // others may join
+	}
+	bound := PermitFor(servers, o.ElectionTimeout)
 	setDefault(&o.Permit, bound)
 	if o.Permit < 0 || o.Permit > bound {
-		return fmt.Errorf("permits of %v are refused: with %d servers and an election timeout of %v another leader could act before they end; at most %v", o.Permit, len(o.Initial), o.ElectionTimeout, bound)
+		return fmt.Errorf("permits of %v are refused: with %d servers and an election timeout of %v another leader could act before they end; at most %v", o.Permit, servers, o.ElectionTimeout, bound)
 	}
 	return nil
 }
@@ -74,9 +78,6 @@ func checkInitial(o *Options) error {
 	names := slices.Sorted(maps.Keys(o.Initial))
 	if _, ours := o.Initial[o.Name]; !ours {
 		return fmt.Errorf("this server's name %q isn't among the cluster's servers: %s", o.Name, strings.Join(names, ", "))
-	}
-	if n := len(names); n != 1 && n != 3 && n != 5 {
-		return fmt.Errorf("a cluster of %d servers is refused: one, three or five (an even number survives no more failures than one less)", n)
 	}
 	seen := map[string]string{}
 	for _, name := range names {
@@ -94,7 +95,7 @@ func checkInitial(o *Options) error {
 }
 
 func checkListen(o *Options) error {
-	if len(o.Initial) == 1 {
+	if o.lone {
 		return nil
 	}
 	setDefault(&o.ListenCluster, o.Initial[o.Name])
@@ -111,7 +112,7 @@ func checkListen(o *Options) error {
 }
 
 func checkPeerTLS(o *Options) error {
-	if len(o.Initial) == 1 {
+	if o.lone {
 		return nil
 	}
 	t := o.TLS

@@ -90,7 +90,8 @@ func (s *Embedded) members(ctx context.Context) []Member {
 	out = make([]Member, len(known))
 	for i, m := range known {
 		out[i] = Member{Name: s.nameOf(m.ID), Healthy: true}
-		if len(s.o.Initial) > 1 && len(m.PeerURLs) > 0 {
+		out[i].Learner = m.IsLearner
+		if !s.o.lone && len(m.PeerURLs) > 0 {
 			out[i].Address = hostPort(m.PeerURLs[0])
 		}
 		if m.ID == s.srv.MemberID() || len(m.PeerURLs) == 0 {
@@ -124,7 +125,8 @@ func (s *Embedded) ask(ctx context.Context, peer string) error {
 	return nil
 }
 
-// nameOf is a server's name; one that has never run is known by its address only.
+// nameOf is a server's name; one that has never run is known by its address only,
+// and bears that as its name unless the cluster began with it.
 func (s *Embedded) nameOf(id types.ID) string {
 	m := s.srv.Cluster().Member(id)
 	if m == nil {
@@ -134,11 +136,14 @@ func (s *Embedded) nameOf(id types.ID) string {
 		return m.Name
 	}
 	for _, u := range m.PeerURLs {
-		for name, addr := range s.o.Initial {
+		for name, addr := range s.dir.id.Servers {
 			if hostPort(u) == addr {
 				return name
 			}
 		}
+	}
+	if len(m.PeerURLs) > 0 {
+		return hostPort(m.PeerURLs[0])
 	}
 	return id.String()
 }

@@ -138,6 +138,8 @@ type Member struct {
 	Name    string
 	Address string // cluster address, host:port; "" if it has none
 	Healthy bool
+	// Learner: it has joined and copies the records; it has no vote yet.
+	Learner bool
 	// Problem says in words why it isn't healthy; "" when it is.
 	Problem string
 	Leader  bool
@@ -202,9 +204,14 @@ type Store interface {
 	// and won again, and everything must be loaded anew.
 	Lead(ctx context.Context) <-chan Leadership
 
-	// Resign hands leadership over to a healthy server. All permits end before.
-	// Errors: ErrDeposed (doesn't lead), ErrAlone, ErrNoQuorum.
-	Resign(ctx context.Context) error
+	// Resign hands leadership over to a healthy server: to one of those named, if any
+	// are. All permits end before. Errors: ErrDeposed (doesn't lead), ErrAlone, ErrNoQuorum.
+	Resign(ctx context.Context, to ...string) error
+
+	// Announce writes this server's own card (ServerKey of its name), whoever leads:
+	// how the others reach it, what it knows. It is news, nothing may be decided on it
+	// alone. Errors: ErrBadOp, ErrNoQuorum, ErrClosed.
+	Announce(ctx context.Context, card []byte) error
 
 	// Status asks all servers. It doesn't fail: what can't be found out is said in it.
 	Status(ctx context.Context) Status
