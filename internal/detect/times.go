@@ -40,6 +40,7 @@ type Times struct {
 
 	ReconnectWave time.Duration // after a takeover, until agents must have come back
 	StormWindow   time.Duration // how long a suspicion counts for the storm interlock
+	Stragglers    time.Duration // after a host's last life, until all that failed with it are suspect
 
 	Permit     time.Duration // how long after its intent was begun a dangerous write may be sent
 	RequestTTL time.Duration // how long an unanswered request may still be on its way
@@ -121,6 +122,10 @@ func Derive(c Config) (Times, error) {
 	// 9. After a takeover all agents may come back at once, and then each must have been heard once more.
 	t.ReconnectWave = handshakeWave + 2*pulse
 	t.StormWindow = 60 * time.Second
+
+	//    What kills many hosts at once comes at most two pulses after the last life of the first one (one pulse may
+	//    have been lost); the last of them pulsed right before it, and another server may have relayed that late.
+	t.Stragglers = 2*pulse + t.InFlight + t.Suspect
 
 	// 10. The permit: a deposed leader's last write must be out before another can lead, hence at most half an
 	//     election timeout, and never more than 2 s.

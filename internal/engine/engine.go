@@ -17,7 +17,8 @@ type Config struct {
 	Server       string        // this server's name, for the story
 	Epoch        int64         // the leader's epoch: part of every action's ID
 	User         string        // the cloud user we act as; evacuations by any other user are somebody else's
-	Pulse        time.Duration // a first verdict waits one pulse for stragglers
+	Pulse        time.Duration // a verdict that comes at once waits one pulse for stragglers
+	Stragglers   time.Duration // after the last life of a failed host, whoever failed with it is suspect by now
 	RequestTTL   time.Duration // how long an unanswered request may still be delivered
 	Permit       time.Duration // how long a committed intent may be sent
 	OffTimeout   time.Duration // of one fence level
@@ -35,6 +36,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	def(&c.Pulse, time.Second)
+	def(&c.Stragglers, 5*time.Second)
 	def(&c.RequestTTL, 90*time.Second)
 	def(&c.Permit, 2*time.Second)
 	def(&c.OffTimeout, 60*time.Second)

@@ -13,8 +13,8 @@ func (e *Engine) admit(in *Incident) {
 		e.rebooted(in, e.host(in.Host).now)
 		return
 	}
-	if in.Verdict != Off && in.Verdict != ByOperator && e.now.Sub(in.Stages.Verdict) < e.cfg.Pulse {
-		return // stragglers of the same event must be counted before the storm interlock answers
+	if e.straggling(in) {
+		return
 	}
 	locks := e.mayFence(in)
 	e.block(in, locks)
@@ -23,6 +23,22 @@ func (e *Engine) admit(in *Incident) {
 		e.touch(in)
 		e.fence(in)
 	}
+}
+
+// straggling: other hosts may have failed in the same event and not be suspect yet; they must be counted before the storm
+// interlock answers. Suspects are what it counts, and a host is suspect seconds after its last life: a verdict that took
+// a silence of dead_after has outlasted the stragglers, and waits no more. Both are asked for, the silence and a
+// suspicion that we have heard of for as long: a new leader is told of old silences and of fresh suspicions.
+func (e *Engine) straggling(in *Incident) bool {
+	if in.Verdict == Off || in.Verdict == ByOperator {
+		return false // exempt, up to a limit
+	}
+	h := e.host(in.Host)
+	known := func(at time.Time) bool { return !at.IsZero() && e.now.Sub(at) >= e.cfg.Stragglers }
+	if known(h.now.LastLife) && known(h.suspected) {
+		return false
+	}
+	return e.now.Sub(in.Stages.Verdict) < e.cfg.Pulse
 }
 
 // fence climbs the ladder: level by level, then from the start with back-off, for ever, saying what it waits for.

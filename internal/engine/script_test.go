@@ -55,7 +55,7 @@ func TestScenarios(t *testing.T) {
 // options; what follows "----", up to an empty line, are the decisions: what was said, and what was done to the world.
 // Reads are answered by the world within a tick and aren't shown. The words:
 //
-//	verdict HOST VERDICT "reason" [boot= via=]   suspect HOST   up HOST          what detection says
+//	verdict HOST VERDICT [boot= via= life=AGO] "reason"   suspect HOST   up HOST          what detection says
 //	dies HOST   cut HOST   uncut HOST   boots HOST   power HOST on               what happens to machines
 //	vm NAME status=… power=… host=… task=…   gone NAME   fails NAME   guest NAME HOST         what happens to VMs
 //	migration VM/TYPE/STATUS/SOURCE/DEST[/USER]   service HOST forced=… disabled=… reason=…
@@ -354,7 +354,11 @@ func (s *script) event(word string, a []string) error {
 }
 
 func (s *script) assess(word string, a []string, m *machine, reason string) {
-	ev := Assessed{Host: a[0], Verdict: Up, Boot: option(a, "boot", m.bootID()), Via: option(a, "via", ""), LastLife: s.time().Add(-2 * time.Second), Since: s.time(), Reason: either(reason, word)}
+	life, err := time.ParseDuration(option(a, "life", "2s"))
+	if err != nil {
+		panic(err)
+	}
+	ev := Assessed{Host: a[0], Verdict: Up, Boot: option(a, "boot", m.bootID()), Via: option(a, "via", ""), LastLife: s.time().Add(-life), Since: s.time(), Reason: either(reason, word)}
 	switch word {
 	case "suspect":
 		ev.Suspect = true

@@ -117,7 +117,7 @@ func (s *Server) newReign(ctx context.Context, epoch store.Epoch) (*reign, error
 
 func (s *Server) engineConfig(epoch store.Epoch) engine.Config {
 	cfg := engine.Config{
-		Server: s.cfg.Name, Epoch: int64(epoch), Pulse: s.times.Pulse, RequestTTL: s.times.RequestTTL, Permit: s.times.Permit,
+		Server: s.cfg.Name, Epoch: int64(epoch), Pulse: s.times.Pulse, Stragglers: s.times.Stragglers, RequestTTL: s.times.RequestTTL, Permit: s.times.Permit,
 		Takeover: time.Now(), OffTimeout: s.o.OffTimeout,
 	}
 	if caps, ok := s.inventory.capabilities(); ok {
