@@ -137,9 +137,11 @@ func (p *plug) set(s fence.State, permit fence.Permit) error {
 	return nil
 }
 
-func (p *plug) Off(_ context.Context, permit fence.Permit) error { return p.set(fence.StateOff, permit) }
-func (p *plug) On(_ context.Context, permit fence.Permit) error  { return p.set(fence.StateOn, permit) }
-func (p *plug) Check(ctx context.Context) fence.Health           { return fence.Examine(ctx, p) }
+func (p *plug) Off(_ context.Context, permit fence.Permit) error {
+	return p.set(fence.StateOff, permit)
+}
+func (p *plug) On(_ context.Context, permit fence.Permit) error { return p.set(fence.StateOn, permit) }
+func (p *plug) Check(ctx context.Context) fence.Health          { return fence.Examine(ctx, p) }
 
 func (p *plug) Close() error {
 	p.mu.Lock()
