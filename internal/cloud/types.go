@@ -33,6 +33,20 @@ type Capabilities struct {
 // KeepsStopped tells whether a stopped server can be evacuated without being booted for a moment.
 func (c Capabilities) KeepsStopped() bool { return c.Max >= KeepsStopped }
 
+// ValidID reports whether an id that a cloud or an agent gave can stand for a VM: it becomes part of records' keys and of
+// paths. Nova's are uuids.
+func ValidID(id string) bool {
+	if id == "" || len(id) > 64 {
+		return false
+	}
+	for _, c := range id {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
 // Service is a host's nova-compute as Nova sees it.
 type Service struct {
 	ID             string

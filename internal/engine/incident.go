@@ -44,6 +44,16 @@ const (
 	PhaseClosed       Phase = "closed"
 )
 
+// known reports whether a record may say so: a phase of a later version is driven by nothing here.
+func (p Phase) known() bool {
+	switch p {
+	case PhaseAlert, PhaseOpen, PhaseFencing, PhaseTakingOut, PhaseResurrecting, PhaseInPlace, PhaseRecovered, PhaseRetrying, PhaseClosed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Proof says that boot Boot of Host ended before At.
 type Proof struct {
 	Kind     string    `json:"kind"` // power-off, operator, reboot

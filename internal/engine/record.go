@@ -28,6 +28,37 @@ func splitKey(key string) []string { return strings.Split(key, "/") }
 
 func cloneZones(z map[string]Maintenance) map[string]Maintenance { return maps.Clone(z) }
 
+// damaged says what in a record can't be: it would be forgotten, or belong to something else, or wait for ever in a state
+// that this version doesn't know.
+func damaged(k []string, record any) string {
+	switch v := record.(type) {
+	case *HostRecord:
+		if v.Host != k[1] {
+			return fmt.Sprintf("it is of the host %q", v.Host)
+		}
+	case *Incident:
+		if v.ID != k[1] || v.Host == "" {
+			return fmt.Sprintf("it is of the incident %q of the host %q", v.ID, v.Host)
+		}
+		if !v.Phase.known() {
+			return fmt.Sprintf("there is no phase %q", v.Phase)
+		}
+	case *Recovery:
+		if v.Incident != k[1] || v.VM.ID != k[3] {
+			return fmt.Sprintf("it is of the VM %q in the incident %q", v.VM.ID, v.Incident)
+		}
+		if !v.State.known() {
+			return fmt.Sprintf("there is no state %q", v.State)
+		}
+		for _, a := range v.Attempts {
+			if !a.Answer.known() {
+				return fmt.Sprintf("attempt %s has the answer %q", a.ID, a.Answer)
+			}
+		}
+	}
+	return ""
+}
+
 // Load takes in one record of an earlier leader, before the first Step. Records of kinds that aren't the engine's
 // (devices, audit, policy) are refused; so is one it can't read: better no leader than one that forgets an incident.
 func (e *Engine) Load(key string, data []byte) error {
@@ -51,6 +82,12 @@ func (e *Engine) Load(key string, data []byte) error {
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("cannot read record %s: %w", key, err)
+	}
+	if why := damaged(k, into); why != "" {
+		return fmt.Errorf("cannot read record %s: %s", key, why)
+	}
+	if e.zones == nil {
+		e.zones = map[string]Maintenance{} // the record said "null"
 	}
 	switch v := into.(type) {
 	case *Switches:

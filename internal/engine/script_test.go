@@ -96,6 +96,11 @@ func armed(e *Engine) *Engine {
 }
 
 func runScript(text string) (string, error) {
+	_, told, err := playScript(text)
+	return told, err
+}
+
+func playScript(text string) (*script, string, error) {
 	s := &script{records: map[string][]byte{}, gates: map[string]string{}, cfg: Config{Epoch: 1, User: "ninelives"}, policy: policy.Default(), w: newWorld(epochStart)}
 	s.e = armed(New(s.cfg, s.policy))
 	var result []string
@@ -115,7 +120,7 @@ func runScript(text string) (string, error) {
 				continue
 			}
 			if err := s.line(line); err != nil {
-				return "", fmt.Errorf("line %d: %q: %w", n+1, line, err)
+				return nil, "", fmt.Errorf("line %d: %q: %w", n+1, line, err)
 			}
 		}
 	}
@@ -123,9 +128,9 @@ func runScript(text string) (string, error) {
 		result = append(append(result, "----"), s.out...)
 	}
 	if len(s.w.twice) > 0 {
-		return "", errors.New("S1: " + strings.Join(s.w.twice, "; "))
+		return nil, "", errors.New("S1: " + strings.Join(s.w.twice, "; "))
 	}
-	return strings.Join(result, "\n") + "\n", nil
+	return s, strings.Join(result, "\n") + "\n", nil
 }
 
 func (s *script) line(line string) error {

@@ -54,6 +54,16 @@ func (s State) Settled() bool {
 	}
 }
 
+// known reports whether a record may say so.
+func (s State) known() bool {
+	switch s {
+	case Queued, Resurrecting, Verifying, Restarting, Unaccounted:
+		return true
+	default:
+		return s.Settled()
+	}
+}
+
 // Answer is how Nova answered an act, as far as anybody can know.
 type Answer string
 
@@ -65,6 +75,16 @@ const (
 	NotSent    Answer = "not-sent"   // certainly never left this server
 	Unanswered Answer = "unanswered" // may have arrived, may still arrive
 )
+
+// known reports whether a record may say so: an answer of a later version resolves nothing here.
+func (a Answer) known() bool {
+	switch a {
+	case Intended, Accepted, Refused, NotSent, Unanswered:
+		return true
+	default:
+		return false
+	}
+}
 
 // Attempt is one evacuation of one VM, from the intent to its end.
 type Attempt struct {

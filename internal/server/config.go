@@ -76,7 +76,11 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	var errs yamlfile.Errors
+	return c, c.mistakes(f).Err()
+}
+
+// mistakes are those that reading the file doesn't find.
+func (c Config) mistakes(f *yamlfile.File) (errs yamlfile.Errors) {
 	for _, a := range []struct{ key, addr string }{{"listen.api", c.Listen.API}, {"listen.agents", c.Listen.Agents}, {"listen.cluster", c.Listen.Cluster}} {
 		if _, _, err := net.SplitHostPort(a.addr); err != nil {
 			errs = append(errs, f.Errorf(a.key, "%q is no address: it should be HOST:PORT", a.addr))
@@ -96,7 +100,7 @@ func LoadConfig(path string) (Config, error) {
 	if host, _, err := net.SplitHostPort(c.Listen.API); err == nil && !loopback(host) && c.TLS.Cert == "" {
 		errs = append(errs, f.Errorf("listen.api", "the API would be reachable in clear text on %s; give tls.cert and tls.key, or listen on loopback", c.Listen.API))
 	}
-	return c, errs.Err()
+	return errs
 }
 
 func (c Config) times() (detect.Times, error) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ninelives-ha/ninelives/internal/cloud"
 	"github.com/ninelives-ha/ninelives/internal/engine"
 	"github.com/ninelives-ha/ninelives/internal/transport"
 	"github.com/ninelives-ha/ninelives/proto/agentv1"
@@ -39,14 +40,19 @@ func (g *agents) said(l *transport.Link, change func(*report)) {
 // knows what runs on the host.
 func (g *agents) guests(l *transport.Link, m *agentv1.Guests) {
 	ids := make([]string, 0, len(m.GetGuests()))
+	whole := m.GetError() == ""
 	for _, q := range m.GetGuests() {
+		if !cloud.ValidID(q.GetUuid()) {
+			whole = false // it names no VM, and what it hides can't be told
+			continue
+		}
 		ids = append(ids, q.GetUuid())
 	}
 	g.said(l, func(r *report) {
 		if r.listed != l {
 			r.AsOf = time.Time{} // the answer to an order came on another link
 		}
-		r.Guests, r.GuestsSeen, r.listed, r.at = ids, m.GetError() == "", l, time.Now()
+		r.Guests, r.GuestsSeen, r.listed, r.at = ids, whole, l, time.Now()
 	})
 }
 

@@ -32,7 +32,7 @@ type asked struct {
 	method, path, query, token, version, id, agent, body string
 }
 
-func newFake(t *testing.T, answer http.HandlerFunc) *fake {
+func newFake(t testing.TB, answer http.HandlerFunc) *fake {
 	t.Helper()
 	f := &fake{answer: answer, max: "2.93", life: time.Hour}
 	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
@@ -105,7 +105,7 @@ func (f *fake) set(change func()) {
 }
 
 // client opens a client of the fake; change may set options before.
-func (f *fake) client(t *testing.T, change ...func(*Options)) *Client {
+func (f *fake) client(t testing.TB, change ...func(*Options)) *Client {
 	t.Helper()
 	o := Options{Login: &Login{AuthURL: f.URL + "/v3", Username: "ninelives", Password: "s3cret", ProjectName: "service"}, Version: "1.2"}
 	for _, c := range change {

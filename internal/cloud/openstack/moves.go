@@ -44,6 +44,9 @@ func (c *Client) Migrations(ctx context.Context, q cloud.MigrationQuery) (cloud.
 	l := listing{mv: min(s.caps.Max, migrationsVersion), path: "os-migrations", key: "migrations", query: migrationFilter(q)}
 	out.Date, err = pages(ctx, c, l, func(page []wireMigration) error {
 		for _, w := range page {
+			if !cloud.ValidID(w.ServerID) {
+				return fmt.Errorf("%w: migration %d is of a server with the id %q", cloud.ErrUnavailable, w.ID, w.ServerID)
+			}
 			if len(q.Types) == 0 || slices.Contains(q.Types, w.Type) {
 				out.Migrations = append(out.Migrations, w.migration())
 			}
@@ -120,6 +123,9 @@ func (c *Client) Allocations(ctx context.Context, hypervisorID string) ([]string
 	}
 	out := make([]string, 0, len(doc.Allocations))
 	for id := range doc.Allocations {
+		if !cloud.ValidID(id) {
+			return nil, fmt.Errorf("cannot list allocations of hypervisor %s: %w: one is of %q", hypervisorID, cloud.ErrUnavailable, id)
+		}
 		out = append(out, id)
 	}
 	slices.Sort(out)
@@ -143,6 +149,9 @@ func (c *Client) ImageProperties(ctx context.Context, imageID string) (map[strin
 	img, err := images.Get(ctx, sc, imageID).Extract()
 	if err != nil {
 		return nil, fail(c.readError(err))
+	}
+	if img == nil { // the answer was "null"
+		return nil, fail(fmt.Errorf("%w: the answer has no image", cloud.ErrUnavailable))
 	}
 	out := map[string]string{}
 	for k, v := range img.Properties {

@@ -95,7 +95,7 @@ func (w write) request(ctx context.Context, s *session, token, requestID string)
 //	2xx                          accepted, whatever its body (Nova's 200 to evacuate has none)
 //	401 with WWW-Authenticate    the token check in front of Nova: no effect
 //	401 without                  may come from within Nova, which asks Neutron and others: unknown
-//	408, 5xx                     a proxy, or Nova after it began: unknown
+//	1xx, 408, 5xx                a proxy, or Nova after it began: unknown
 //	429                          a rate limiter in front of Nova: no effect
 //	3xx, other 4xx               a clear no
 func verdict(resp *http.Response, novaID string) error {
@@ -109,7 +109,7 @@ func verdict(resp *http.Response, novaID string) error {
 		return fmt.Errorf("%w: %w: Nova doesn't accept our token (401): %s", cloud.ErrNotSent, cloud.ErrUnauthorized, msg)
 	case status == http.StatusTooManyRequests:
 		return fmt.Errorf("%w: too many requests (429): %s", cloud.ErrNotSent, msg)
-	case status == http.StatusUnauthorized, status == http.StatusRequestTimeout, status >= 500:
+	case status < 200, status == http.StatusUnauthorized, status == http.StatusRequestTimeout, status >= 500:
 		return fmt.Errorf("%w: answered %d: %s %s", cloud.ErrUnanswered, status, msg, novaID)
 	case status >= 300 && status <= 399:
 		msg = "redirected to " + resp.Header.Get("Location") + ": the compute endpoint in the catalogue is wrong"

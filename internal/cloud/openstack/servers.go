@@ -78,6 +78,9 @@ func (i *imageRef) UnmarshalJSON(b []byte) error {
 const unknown = "UNKNOWN"
 
 func (w wireServer) server() (cloud.Server, error) {
+	if !cloud.ValidID(w.ID) {
+		return cloud.Server{}, fmt.Errorf("%w: Nova lists a server with the id %q", cloud.ErrUnavailable, w.ID)
+	}
 	if !w.Host.there && w.Status != unknown {
 		return cloud.Server{}, fmt.Errorf("%w: Nova doesn't show us the host of server %s: our user needs the policy os_compute_api:os-extended-server-attributes", cloud.ErrUnauthorized, w.ID)
 	}

@@ -55,7 +55,7 @@ func (d *dialer) Dial(network, _ string) (net.Conn, error) {
 // The steps are taken one by one instead of by the library's Connect, which
 // hides which of them failed, starts a goroutine that talks in between, and
 // begins with a question that not every BMC answers in its form.
-func (d *device) openSession(ctx context.Context, suite types.CipherSuiteID) (s *session, err error) {
+func (d *device) openSession(ctx context.Context, suite types.CipherSuiteID) (*session, error) {
 	password, err := d.spec.Password()
 	if err != nil {
 		return nil, err
@@ -71,18 +71,22 @@ func (d *device) openSession(ctx context.Context, suite types.CipherSuiteID) (s 
 	c.WithUDPProxy(&dialer{ctx: ctx, address: net.JoinHostPort(d.host, strconv.Itoa(d.port)), made: g}).
 		WithTimeout(d.opts.Timeout / (retries + 2)).WithRetry(retries).
 		WithCipherSuiteID(suite).WithMaxPrivilegeLevel(types.PrivilegeLevelOperator)
-	s = &session{client: c, guard: g, opened: time.Now()}
+	s := &session{client: c, guard: g, opened: time.Now()}
+	if err := s.tryLogin(ctx, suite, d.spec.Username, password); err != nil {
+		s.giveUp()
+		return nil, err
+	}
+	return s, nil
+}
+
+// tryLogin is login for a BMC that may answer anything: the library takes a truncated reply apart without counting.
+func (s *session) tryLogin(ctx context.Context, suite types.CipherSuiteID, username string, password fence.Secret) (err error) {
 	defer func() {
-		// The library takes a truncated reply apart without counting.
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the BMC's reply to the login makes no sense: %v", r)
 		}
-		if err != nil {
-			s.giveUp()
-			s = nil
-		}
 	}()
-	return s, s.login(ctx, suite, d.spec.Username, password)
+	return s.login(ctx, suite, username, password)
 }
 
 func (s *session) login(ctx context.Context, suite types.CipherSuiteID, username string, password fence.Secret) error {
