@@ -147,6 +147,7 @@ type Token struct {
 	Host    string    `json:"host"`
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`
+	Warning string    `json:"warning,omitempty" doc:"Why the token may be of no use: Nova has no such host"`
 }
 
 // Reply says what became of an operator's request.
@@ -177,6 +178,7 @@ type Finding struct {
 type Diagnosis struct {
 	At       time.Time `json:"at"`
 	Findings []Finding `json:"findings"`
+	Passed   []string  `json:"passed" doc:"What was looked at and is as it should be"`
 }
 
 // Event is a sentence of the story as it unfolds.

@@ -58,11 +58,8 @@ func needReason(cmd *cobra.Command, reason, why string) error {
 	return nil
 }
 
-// confirm asks people to type a word before something dangerous. A program has said --reason on purpose and isn't asked.
-func (a *app) confirm(cmd *cobra.Command, yes bool, word, danger string) error {
-	if yes || !a.env.InTerminal {
-		return nil
-	}
+// confirm asks people to type a word before something dangerous. A program can't be asked: it must have said --yes.
+func (a *app) confirm(cmd *cobra.Command, word, danger string) error {
 	fmt.Fprintf(a.env.Stderr, "%s\nType %s to go on: ", danger, word)
 	typed, err := bufio.NewReader(a.env.Stdin).ReadString('\n')
 	if err != nil && err != io.EOF {

@@ -20,7 +20,8 @@ func (a *app) doctorCommand() *cobra.Command {
 checks instead what a server needs before its first start, on this machine and without a server: its configuration, the
 cloud's credentials, its data directory, its ports.
 
-It ends with 1 if there is an error, with 3 if there are warnings only.`,
+Each finding is marked FAIL (mend it), warn (look at it) or info; what was looked at and is right is marked ok. It ends
+with 1 if anything fails, with 3 if there are warnings only.`,
 		Example: `  ninelives doctor
   ninelives doctor --config /etc/ninelives/server.yaml     # before the first start`,
 		Args: none,
@@ -46,7 +47,7 @@ It ends with 1 if there is an error, with 3 if there are warnings only.`,
 }
 
 func (a *app) diagnosis(d api.Diagnosis, fine string) error {
-	d.Findings = orEmpty(d.Findings)
+	d.Findings, d.Passed = orEmpty(d.Findings), orEmpty(d.Passed)
 	if err := a.show(d, func(p *page) { p.diagnosis(d, fine) }); err != nil {
 		return err
 	}
@@ -71,6 +72,9 @@ func (p *page) diagnosis(d api.Diagnosis, fine string) {
 		}
 		p.finding(f)
 	}
+	for _, right := range d.Passed {
+		p.line("%s    %s", p.paint(green, "ok"), words(right))
+	}
 	p.gap()
 	switch {
 	case worst == 0:
@@ -83,16 +87,16 @@ func (p *page) diagnosis(d api.Diagnosis, fine string) {
 }
 
 func (p *page) finding(f api.Finding) {
-	mark := map[string]string{api.Refuse: p.paint(red, "ERROR"), api.Warn: p.paint(yellow, "warning"), api.Tell: "info"}[f.Severity]
+	mark := map[string]string{api.Refuse: p.paint(red, "FAIL"), api.Warn: p.paint(yellow, "warn"), api.Tell: "info"}[f.Severity]
 	host := ""
 	if f.Host != "" && !strings.HasPrefix(f.Title, f.Host) {
 		host = f.Host + ": "
 	}
 	p.line("%s  %s%s", mark, host, words(f.Title))
 	if f.What != "" {
-		p.line("    %s", words(f.What))
+		p.line("      %s", words(f.What))
 	}
 	if f.Do != "" {
-		p.line("    What to do: %s", words(f.Do))
+		p.line("      What to do: %s", words(f.Do))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,9 +32,20 @@ func (a *app) offline(ctx context.Context, path string) api.Diagnosis {
 		d.Findings = configFindings(err)
 		return d
 	}
-	d.Findings = append(d.Findings, cloudFindings(ctx, a.env.Version, cfg)...)
-	d.Findings = append(d.Findings, dataFindings(cfg.Data)...)
-	d.Findings = append(d.Findings, portFindings(ctx, cfg)...)
+	for _, part := range []struct {
+		right string
+		found []api.Finding
+	}{
+		{"The configuration " + path + " is right", nil},
+		{"Keystone and Nova answer", cloudFindings(ctx, a.env.Version, cfg)},
+		{"The data directory can be used: " + cfg.Data, dataFindings(cfg.Data)},
+		{"The ports are free", portFindings(ctx, cfg)},
+	} {
+		d.Findings = append(d.Findings, part.found...)
+		if !slices.ContainsFunc(part.found, func(f api.Finding) bool { return f.Severity != api.Tell }) {
+			d.Passed = append(d.Passed, part.right)
+		}
+	}
 	return d
 }
 

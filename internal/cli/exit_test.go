@@ -31,7 +31,8 @@ func TestExitCodes(t *testing.T) {
 		{3, calm, []string{"incident", "watch", "7f3a"}},
 		{4, nobody, []string{"status"}},
 		{4, nobody, []string{"events"}},
-		{4, nobody, []string{"host", "fence", "compute-07", "--reason", "x"}},
+		{4, nobody, []string{"host", "fence", "compute-07", "--reason", "x", "--yes"}},
+		{2, calm, []string{"host", "fence", "compute-07", "--reason", "x"}},
 		{4, other, []string{"host", "list"}},
 	} {
 		stdout, stderr := &output{}, &output{}

@@ -142,7 +142,7 @@ power. Nothing is switched. Without a host: the devices of all. It ends with 1 i
 			if err := a.show(map[string]any{"devices": orEmpty(list)}, func(p *page) { p.devices(list, false) }); err != nil {
 				return err
 			}
-			if slices.ContainsFunc(list, func(d api.Device) bool { return !d.Working }) {
+			if !working(list) {
 				return exitCode(exitFailed)
 			}
 			return nil
@@ -151,13 +151,21 @@ power. Nothing is switched. Without a host: the devices of all. It ends with 1 i
 	return cmd
 }
 
+// working reports whether each device could fence now.
+func working(list []api.Device) bool {
+	return !slices.ContainsFunc(list, func(d api.Device) bool { return !d.Working })
+}
+
 func (a *app) fenceImportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "import FILE",
 		Short: "Bring in a devices.yaml",
 		Long: `Brings the devices of a devices.yaml in and checks them. Hosts that the file doesn't name keep theirs. Every mistake is
 shown with file, line, column and what was probably meant, and nothing is changed then. Passwords are named in the file
-(password_file, password_env) and read by the server. deploy/devices.yaml is a sample that documents every key.`,
+(password_file, password_env) and read by the server. deploy/devices.yaml is a sample that documents every key.
+
+It ends with 3 if all was imported, but a device could not fence now: it doesn't work, or isn't bound to the host's machine
+(an outlet never is by itself; a BMC once the host's agent has joined).`,
 		Example:           `  ninelives fence import devices.yaml`,
 		Args:              one("file"),
 		ValidArgsFunction: yamlFiles,
@@ -173,11 +181,15 @@ shown with file, line, column and what was probably meant, and nothing is change
 			if err != nil {
 				return err
 			}
-			return a.show(r, func(p *page) {
+			err = a.show(r, func(p *page) {
 				p.line("%s", sentence(words(r.Text)))
 				p.gap()
 				p.devices(r.Devices, false)
 			})
+			if err == nil && !working(r.Devices) {
+				return exitCode(exitHeld)
+			}
+			return err
 		},
 	}
 }

@@ -77,9 +77,10 @@ func (a *app) hostFenceCommand() *cobra.Command {
 		Long: `Fences a host on your word, also one that lives: its power is cut hard, every VM on it dies at that moment, and then
 those that the policy protects are brought back elsewhere. For hosts that hang, or are isolated.
 
-The interlocks still hold, except those against many failures at once: it is your word. On a terminal you are asked to
-type the host's name; --yes leaves that out.`,
+The interlocks still hold, except those against many failures at once: it is your word. You are asked to type the host's
+name; --yes leaves that out, and a script, which can't be asked, must give it.`,
 		Example: `  ninelives host fence compute-07 --reason "storage is gone, its VMs hang"
+  ninelives host fence compute-07 --reason "rack 12 floods" --yes      # from a script
   ninelives plan compute-07          # what would happen, before you do it`,
 		Args:              one("host"),
 		ValidArgsFunction: a.complete(false, listHosts),
@@ -94,7 +95,7 @@ type the host's name; --yes leaves that out.`,
 		},
 	}
 	reasonFlag(cmd, &reason, "why (needed)")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask; only people at a terminal are asked, a script never")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask; needed where standard input is no terminal")
 	return cmd
 }
 
@@ -108,7 +109,8 @@ func (a *app) hostConfirmDownCommand() *cobra.Command {
 no power. Its VMs are brought back elsewhere right after.
 
 Be certain. If the host still runs a VM, that VM will run twice on one disk, and the disk will be destroyed. Pull the
-power cables; "it doesn't answer" is not enough. A host that still pulses is refused.`,
+power cables; "it doesn't answer" is not enough. A host that still pulses is refused. You are asked to type the host's
+name; --yes leaves that out, and a script, which can't be asked, must give it.`,
 		Example:           `  ninelives host confirm-down compute-07 --reason "Ana pulled both power cables at 02:20"`,
 		Args:              one("host"),
 		ValidArgsFunction: a.complete(false, listHosts),
@@ -124,23 +126,26 @@ power cables; "it doesn't answer" is not enough. A host that still pulses is ref
 		},
 	}
 	reasonFlag(cmd, &reason, "how you know it (needed)")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask; only people at a terminal are asked, a script never")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask; needed where standard input is no terminal")
 	return cmd
 }
 
 // dangerous asks people first, telling them how the host stands, and then makes the request.
 func (a *app) dangerous(cmd *cobra.Command, yes bool, host, danger string, request func(context.Context, *client.Client) (api.Reply, error)) error {
+	if !yes && !a.env.InTerminal {
+		return usage(cmd, "%s needs --yes where nobody can be asked (standard input is no terminal); nothing was done", cmd.CommandPath())
+	}
 	c, err := a.dial(cmd)
 	if err != nil {
 		return err
 	}
-	if !yes && a.env.InTerminal {
+	if !yes {
 		h, err := within(a, cmd, func(ctx context.Context) (api.HostDetail, error) { return c.Host(ctx, host) })
 		if err != nil {
 			return err
 		}
 		stands := fmt.Sprintf("\n%s is %s now and has %s.", h.Name, verdictText(h.Host), count(h.VMs, "VM"))
-		if err := a.confirm(cmd, yes, host, fmt.Sprintf(danger, host, stands)); err != nil {
+		if err := a.confirm(cmd, host, fmt.Sprintf(danger, host, stands)); err != nil {
 			return err
 		}
 	}

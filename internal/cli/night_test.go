@@ -82,7 +82,7 @@ func (*nightly) ImportDevices(_ context.Context, _ string, f api.File) (api.Impo
 	if !strings.Contains(f.Source, "compute-07") {
 		return api.Imported{}, api.Mistaken([]api.Mistake{{Path: f.Path, Line: 2, Column: 3, Message: `Nova has no compute host "compute-77"`, Hint: `did you mean "compute-07"?`, Snippet: "      compute-77:\n      ^"}})
 	}
-	return api.Imported{Text: "1 host imported", Devices: devices()[:1]}, nil
+	return api.Imported{Text: "1 host imported", Devices: devices()[:1+strings.Count(f.Source, "compute-31:")]}, nil
 }
 
 func (*nightly) BindDevices(_ context.Context, by, host, reason string) (api.Reply, error) {
@@ -188,7 +188,11 @@ func (*nightly) Rejoin(_ context.Context, _, host string) (api.Reply, error) {
 }
 
 func (*nightly) Token(_ context.Context, _, host string, life time.Duration) (api.Token, error) {
-	return api.Token{Host: host, Token: "id.secret.ca", Expires: night.Add(life)}, nil
+	t := api.Token{Host: host, Token: "id.secret.ca", Expires: night.Add(life)}
+	if host == "compute-O7" {
+		t.Warning = `Nova has no compute host "compute-O7"`
+	}
+	return t, nil
 }
 
 func (*nightly) Doctor(context.Context) (api.Diagnosis, error) {
@@ -196,7 +200,7 @@ func (*nightly) Doctor(context.Context) (api.Diagnosis, error) {
 		{Severity: api.Refuse, Code: "foreign", Title: "Somebody else evacuates", What: "masakari-engine is there", Do: "stop it", Forbids: true},
 		{Severity: api.Refuse, Code: "no-device", Host: "compute-32", Title: "compute-32: no fence device", Do: "import one"}, // as the server names it
 		{Severity: api.Warn, Code: "device", Host: "compute-31", Title: "could not be fenced now", What: "BMC login refused", Do: "mend its password"},
-	}}, nil
+	}, Passed: []string{"Our cloud user is an admin"}}, nil
 }
 
 func (*nightly) Audit(context.Context, time.Time) ([]api.AuditEntry, error) {

@@ -18,7 +18,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage: a flag, an argument, a missing reason
-  3  something is held or waits for you (status --exit-code, incident watch, doctor)
+  3  something is held or waits for you (status --exit-code, incident watch, doctor, fence import)
   4  no server could be reached, or none that can answer`
 
 // group orders the commands in the help.

@@ -76,7 +76,7 @@ func (a *app) tokenCreateCommand() *cobra.Command {
 		Use:   "create HOST",
 		Short: "Make a token for one host's agent",
 		Long: `Makes a token with which the agent of one host can join, once. The token alone is printed on standard output, so that
-it can be put into a file or a variable.`,
+it can be put into a file or a variable. A host that Nova doesn't know (yet) gets its token too, with a warning.`,
 		Example: `  ninelives token create compute-07
   ninelives token create compute-07 --life 1h | ssh compute-07 'read T; ninelives agent --token "$T"'`,
 		Args:              one("host"),
@@ -93,6 +93,9 @@ it can be put into a file or a variable.`,
 			}
 			if err := a.show(t, func(p *page) { p.line("%s", t.Token) }); err != nil {
 				return err
+			}
+			if t.Warning != "" {
+				a.complain("warning: " + t.Warning)
 			}
 			if a.env.OutTerminal {
 				fmt.Fprintf(a.env.Stderr, "On %s, until %s UTC, once: ninelives agent --token TOKEN\n", t.Host, t.Expires.UTC().Format("2006-01-02 15:04"))

@@ -24,11 +24,19 @@ type Devices struct {
 }
 
 // Errorf makes an error about a host of the file, with its line: what is wrong with it shows only against the cloud.
-func (d Devices) Errorf(host, format string, args ...any) error {
+func (d Devices) Errorf(host, format string, args ...any) *yamlfile.Error {
 	if d.file == nil {
-		return fmt.Errorf(format, args...)
+		return &yamlfile.Error{Message: fmt.Sprintf(format, args...)}
 	}
 	return d.file.Errorf(fmt.Sprintf("hosts[%q]", host), format, args...)
+}
+
+// All makes one error of many, sorted as the file is; nil if there is none.
+func (d Devices) All(errs yamlfile.Errors) error {
+	if d.file == nil {
+		return errs.Err()
+	}
+	return d.file.All(errs)
 }
 
 // ParseDevices reads devices.yaml strictly: unknown keys, unknown drivers,
@@ -37,12 +45,11 @@ func (d Devices) Errorf(host, format string, args ...any) error {
 // at. Path is only for the messages.
 func ParseDevices(path string, data []byte) (Devices, error) {
 	var d Devices
-	file, err := yamlfile.Parse(path, data, &d)
+	file, err := yamlfile.Survey(path, data, &d)
 	if err != nil {
 		return Devices{}, err
 	}
 	var errs yamlfile.Errors
-	secretLines := map[int]bool{}
 	if len(d.Hosts) == 0 {
 		errs = append(errs, file.Errorf("hosts", "no hosts: nothing to import"))
 	}
@@ -50,23 +57,18 @@ func ParseDevices(path string, data []byte) (Devices, error) {
 		m := d.Hosts[host]
 		m.Host = host
 		d.Hosts[host] = m
-		errs = append(errs, checkMachine(file, m, secretLines)...)
+		errs = append(errs, checkMachine(file, m)...)
 	}
-	for _, e := range errs {
-		if secretLines[e.Line] {
-			e.Snippet = ""
-		}
-	}
-	if err := errs.Err(); err != nil {
+	if err := file.All(errs); err != nil {
 		return Devices{}, err
 	}
 	d.file = file
 	return d, nil
 }
 
-// checkMachine finds the mistakes of one host, and notes the lines that hold a
+// checkMachine finds the mistakes of one host, and hides the lines that hold a
 // secret: no message may show them.
-func checkMachine(file *yamlfile.File, m Machine, secretLines map[int]bool) (errs yamlfile.Errors) {
+func checkMachine(file *yamlfile.File, m Machine) (errs yamlfile.Errors) {
 	at := fmt.Sprintf("hosts[%q]", m.Host)
 	if len(m.Levels) == 0 {
 		errs = append(errs, file.Errorf(at, "%s has no levels: nothing could fence it", m.Host))
@@ -79,7 +81,9 @@ func checkMachine(file *yamlfile.File, m Machine, secretLines map[int]bool) (err
 			for _, se := range specErrors(spec.Validate()) {
 				key := fmt.Sprintf("%s.levels[%d][%d].%s", at, i, j, se.Key)
 				e := file.Errorf(key, "%s", se.Error())
-				secretLines[e.Line] = secretLines[e.Line] || se.secret
+				if se.secret {
+					file.Hide(e.Line)
+				}
 				errs = append(errs, e)
 			}
 		}

@@ -109,7 +109,7 @@ func everyone() rule {
 // reported at once, as *yamlfile.Error or yamlfile.Errors.
 func Parse(path string, data []byte) (*Policy, error) {
 	raw := defaults()
-	f, err := yamlfile.Parse(path, data, &raw)
+	f, err := yamlfile.Survey(path, data, &raw)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func Parse(path string, data []byte) (*Policy, error) {
 	for i := range p.rules {
 		p.rules[i].path = path
 	}
-	if err := c.errs.Err(); err != nil {
+	if err := f.All(c.errs); err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -236,13 +236,27 @@ func (b *backend) Token(ctx context.Context, by, host string, life time.Duration
 		if err := b.s.tokens.Create(ctx, record); err != nil {
 			return "", err
 		}
-		out = api.Token{Host: host, Token: token.Text(), Expires: record.Expires}
+		out = api.Token{Host: host, Token: token.Text(), Expires: record.Expires, Warning: b.unknownToNova(host)}
 		return "token " + record.ID + ", good until " + record.Expires.UTC().Format(time.RFC3339), nil
 	})
 	if err != nil {
 		return api.Token{}, err
 	}
 	return out, nil
+}
+
+// unknownToNova warns of a host that Nova doesn't list: a misspelt one joins, pulses, and is never protected. It is no
+// error, since an agent may be installed before nova-compute.
+func (b *backend) unknownToNova(host string) string {
+	names := b.s.inventory.names()
+	if _, ok := b.s.inventory.facts(host); ok {
+		return ""
+	}
+	if names == "" {
+		why, _ := b.s.inventory.troubled()
+		return fmt.Sprintf("Nova's compute hosts are not known yet (%s), so nobody can tell whether %q is one", either(why, "they are being read"), host)
+	}
+	return fmt.Sprintf("Nova has no compute host %q (it has: %s); an agent of that name joins, but is not protected before Nova lists it", host, names)
 }
 
 // Audit implements api.Backend; every server can read it.

@@ -139,7 +139,7 @@ func TestDecisionsSurviveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	token, err := cl.CreateToken(ctx, "compute-02", time.Hour)
-	if err != nil || len(token.Token) < 26 {
+	if err != nil || len(token.Token) < 26 || token.Warning != "" {
 		t.Fatalf("token: %+v %v", token, err)
 	}
 	stop(t, s)
@@ -236,6 +236,14 @@ func TestUnknownThingsAreNotFound(t *testing.T) {
 	problemOf(t, err, 409, "needs a reason")
 	_, err = cl.ImportDevices(ctx, api.File{Path: "d.yaml", Source: "hosts:\n  nope:\n    levels: [[{driver: ipmy}]]\n"})
 	problemOf(t, err, 422, "ipmy")
+	_, err = cl.ImportDevices(ctx, api.File{Path: "d.yaml", Source: "hosts:\n  nope: &m\n    levels: [[{driver: ipmi, address: \"10.9.0.1:623\", username: u, password_env: P}]]\n  nada: *m\n"})
+	var all *api.Problem
+	if !errors.As(err, &all) || len(all.Mistakes) != 2 || all.Mistakes[0].Line != 2 || !strings.Contains(all.Mistakes[1].Message, `"nada"`) {
+		t.Errorf("all of a file's unknown hosts are told at once: %v", err)
+	}
+	if tok, err := cl.CreateToken(ctx, "compute-O1", time.Hour); err != nil || !strings.Contains(tok.Warning, `Nova has no compute host "compute-O1" (it has: compute-00`) {
+		t.Errorf("a token for a host that Nova doesn't know comes with a warning: %+v %v", tok, err)
+	}
 	if st, err := cl.Status(ctx); err != nil || st.Hosts.Unprotected != 3 || st.Hosts.Reasons["it has no agent (ninelives token create HOST)"] != 3 {
 		t.Errorf("unprotected hosts: %+v %v", st.Hosts, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/fence"
 	"github.com/ninelives-ha/ninelives/internal/store"
+	"github.com/ninelives-ha/ninelives/internal/yamlfile"
 )
 
 // bindWithin bounds one write of a binding.
@@ -144,22 +145,23 @@ func (f *fencing) admissible(ctx context.Context, d fence.Devices) error {
 		why, _ := f.s.inventory.troubled()
 		return fmt.Errorf("%w: %s", errHostsUnknown, either(why, "try again in a few seconds"))
 	}
+	var errs yamlfile.Errors
 	vetted := map[string]bool{}
 	for _, host := range slices.Sorted(maps.Keys(d.Hosts)) {
 		if _, ok := f.s.inventory.facts(host); !ok {
-			return d.Errorf(host, "Nova has no compute host %q (it has: %s)", host, f.s.inventory.names())
+			errs = append(errs, d.Errorf(host, "Nova has no compute host %q (it has: %s)", host, f.s.inventory.names()))
 		}
 		for _, spec := range slices.Concat(d.Hosts[host].Levels...) {
 			if f.s.o.Vet == nil || vetted[vetKey(spec)] {
 				continue
 			}
+			vetted[vetKey(spec)] = true // a mistake of its kind is told once
 			if err := f.s.o.Vet(ctx, spec); err != nil {
-				return d.Errorf(host, "%s: %v", spec.Driver, err)
+				errs = append(errs, d.Errorf(host, "%s: %v", spec.Driver, err))
 			}
-			vetted[vetKey(spec)] = true
 		}
 	}
-	return nil
+	return d.All(errs)
 }
 
 // vetKey is equal for devices that need the same from the program installed here: an agent is asked once for each set
@@ -181,15 +183,17 @@ func (f *fencing) unshared(d fence.Devices, opened map[string]*machine) error {
 		}
 	}
 	f.mu.Unlock()
+	var errs yamlfile.Errors
 	for _, host := range slices.Sorted(maps.Keys(opened)) {
 		for _, dev := range opened[host].devices() {
 			if other := owner[dev.ID()]; other != "" && other != host {
-				return d.Errorf(host, "%s is a device of %s already: fencing one host would kill the other", dev.ID(), other)
+				errs = append(errs, d.Errorf(host, "%s is a device of %s already: fencing one host would kill the other", dev.ID(), other))
+				continue
 			}
 			owner[dev.ID()] = host
 		}
 	}
-	return nil
+	return d.All(errs)
 }
 
 // keptBindings are those of devices that the new declaration leaves what they were; credentials may change.

@@ -66,25 +66,57 @@ func (b *backend) Doctor(ctx context.Context) (api.Diagnosis, error) {
 	if err != nil {
 		return api.Diagnosis{}, err
 	}
-	return api.Diagnosis{At: p.at, Findings: diagnose(p)}, nil
+	return diagnose(p), nil
 }
 
 // diagnose runs all checks; errors come first.
-func diagnose(p *patient) []api.Finding {
-	out := []api.Finding{}
-	for _, check := range checks() {
-		out = append(out, check(p)...)
+func diagnose(p *patient) api.Diagnosis {
+	d := api.Diagnosis{At: p.at, Findings: []api.Finding{}, Passed: []string{}}
+	for _, c := range checks() {
+		found := c.look(p)
+		d.Findings = append(d.Findings, found...)
+		if c.right != "" && c.seen(p) && !slices.ContainsFunc(found, func(f api.Finding) bool { return f.Severity != api.Tell }) {
+			d.Passed = append(d.Passed, c.right)
+		}
 	}
 	rank := map[string]int{api.Refuse: 0, api.Warn: 1, api.Tell: 2}
-	slices.SortStableFunc(out, func(a, b api.Finding) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
-	return out
+	slices.SortStableFunc(d.Findings, func(a, b api.Finding) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
+	return d
+}
+
+// check is one thing that doctor looks at.
+type check struct {
+	look  func(*patient) []api.Finding
+	right string              // what is so when it finds nothing to mend; "": it only tells
+	seen  func(*patient) bool // whether there was anything to look at: nothing found where nothing was seen isn't right
 }
 
 // checks are all there are, in the order in which findings of one severity are shown.
-func checks() []func(*patient) []api.Finding {
-	return []func(*patient) []api.Finding{
-		checkCloud, checkRoles, checkOthers, checkConventions, checkHosts, checkResume, checkDevices, checkPower, checkVMs,
-		checkPolicy, checkStorm, checkDisk, checkCertificates, checkClock, checkSwitches, checkTimes,
+func checks() []check {
+	always := func(*patient) bool { return true }
+	cloud := func(p *patient) bool { return p.cloudErr == nil }
+	hosts := func(p *patient) bool { return len(p.hosts) > 0 }
+	guarded := func(p *patient) bool {
+		return slices.ContainsFunc(p.hosts, func(h engine.HostView) bool { return h.Unprotected == "" })
+	}
+	return []check{
+		{checkCloud, "Keystone lets us in; Nova, Placement and Glance are in the catalogue", cloud},
+		{checkRoles, "Our cloud user is an admin", cloud},
+		{checkOthers, "No other service evacuates VMs", cloud},
+		{checkConventions, "No marks of another instance HA service are there", cloud},
+		{checkHosts, "Every compute host is protected", hosts},
+		{checkResume, "Nothing but the gate starts VMs when a protected host boots", guarded},
+		{checkDevices, "Every protected host could be fenced now, by each of its devices", guarded},
+		{checkPower, "", always},
+		{checkVMs, "Nova could evacuate every VM, and each one's rule is known", hosts},
+		{checkPolicy, "The policy says what it seems to say", always},
+		{checkStorm, "More than one host is protected", guarded},
+		{checkDisk, "There is room on the disk and in the database", always},
+		{checkCertificates, "No certificate ends soon", always},
+		{checkClock, "The clock runs evenly", always},
+		{checkSwitches, "Armed", always},
+		{checkContradictions, "No host's evidence contradicts itself", guarded},
+		{checkTimes, "", always},
 	}
 }
 

@@ -210,6 +210,10 @@ func checkSwitches(p *patient) []api.Finding {
 	case p.switches.Shadow:
 		return one(api.Warn, "shadow", "Shadow mode: everything is decided and recorded, nothing is done", "", "ninelives arm")
 	}
+	return nil
+}
+
+func checkContradictions(p *patient) []api.Finding {
 	var hosts []string
 	for _, h := range p.hosts {
 		if h.Verdict == engine.Contradiction {

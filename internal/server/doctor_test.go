@@ -40,10 +40,26 @@ func healthy() *patient {
 }
 
 func TestDoctorFindsNothingWhereNothingIs(t *testing.T) {
-	for _, f := range diagnose(healthy()) {
+	d := diagnose(healthy())
+	for _, f := range d.Findings {
 		if f.Severity != api.Tell {
 			t.Errorf("a healthy cloud: %+v", f)
 		}
+	}
+	for _, c := range checks() {
+		if c.right != "" && !slices.Contains(d.Passed, c.right) {
+			t.Errorf("a healthy cloud, and it doesn't say: %s", c.right)
+		}
+	}
+}
+
+// Nothing found where nothing could be looked at is not right.
+func TestDoctorPassesNothingUnseen(t *testing.T) {
+	p := healthy()
+	p.cloudErr, p.hosts, p.agents, p.devices, p.switches = cloud.ErrUnavailable, nil, nil, nil, engine.Switches{}
+	want := []string{"The policy says what it seems to say", "There is room on the disk and in the database", "No certificate ends soon", "The clock runs evenly"}
+	if got := diagnose(p).Passed; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -123,7 +139,7 @@ func TestDoctor(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := healthy()
 			c.change(p)
-			all := diagnose(p)
+			all := diagnose(p).Findings
 			i := slices.IndexFunc(all, func(f api.Finding) bool { return f.Code == c.code })
 			if i < 0 {
 				t.Fatalf("no finding %q among %+v", c.code, all)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,7 +22,13 @@ const MaxSize = 16 << 20
 type File struct {
 	path string
 	data []byte
-	root *yaml.Node // the top mapping
+	root *yaml.Node // the top mapping, without what is wrong in shape
+
+	shape    Errors              // what is wrong in shape: keys and types
+	wounded  map[*yaml.Node]bool // lists and mappings that lost something because of that
+	doubtful map[*Error]bool     // errors of the reader's rules that may only follow from it
+	hidden   map[int]bool        // lines that no message may show
+	shown    int                 // snippets made so far
 }
 
 // Load reads and decodes the file at path; see Decode. At most MaxSize bytes
@@ -41,6 +48,51 @@ func Decode(path string, data []byte, into any) error {
 	return err
 }
 
+// Survey is Parse for readers that report the mistakes of shape and of meaning
+// together: into gets what could be read, and the reader's own errors go through
+// All. The File is nil, and the error is all there is to say, if nothing could
+// be read.
+func Survey(path string, data []byte, into any) (*File, error) {
+	f, errs := begin(path, data, into)
+	if f.root == nil {
+		return nil, f.finish(errs)
+	}
+	f.shape = errs
+	if err := f.root.Load(into, yaml.WithKnownFields()); err != nil {
+		return nil, f.finish(append(errs, located(f.root, err)...))
+	}
+	return f, nil
+}
+
+// begin reads the text and compares it with into's type. Without a root nothing
+// can be decoded; with errors the root lacks what they are about.
+func begin(path string, data []byte, into any) (*File, Errors) {
+	f := &File{path: path, data: data, doubtful: map[*Error]bool{}, hidden: map[int]bool{}}
+	root, errs := parse(data)
+	if len(errs) > 0 {
+		return f, errs
+	}
+	f.root = root
+	f.wounded, errs = check(root, into)
+	return f, errs
+}
+
+// All joins the mistakes of shape with own, those that the reader found by
+// Errorf: sorted, with snippets, fifty at most. It leaves out own ones that
+// may only follow from one of shape: "no address" where "adress" is unknown.
+func (f *File) All(own Errors) error {
+	errs := slices.Clone(f.shape)
+	for _, e := range own {
+		if !f.doubtful[e] {
+			errs = append(errs, e)
+		}
+	}
+	return f.finish(errs)
+}
+
+// Hide keeps a line out of all messages: it holds a secret.
+func (f *File) Hide(line int) { f.hidden[line] = true }
+
 // Open is Load that also returns the File, for errors about its values.
 func Open(path string, into any) (*File, error) {
 	r, err := os.Open(path)
@@ -57,26 +109,21 @@ func Open(path string, into any) (*File, error) {
 
 // Parse is Decode that also returns the File, for errors about its values.
 func Parse(path string, data []byte, into any) (*File, error) {
-	f := &File{path: path, data: data}
-	root, errs := parse(data)
+	f, errs := begin(path, data, into)
 	if len(errs) == 0 {
-		errs = check(root, into)
-	}
-	if len(errs) == 0 {
-		if err := root.Load(into, yaml.WithKnownFields()); err != nil {
-			errs = located(root, err)
+		if err := f.root.Load(into, yaml.WithKnownFields()); err != nil {
+			errs = located(f.root, err)
 		}
 	}
 	if err := f.finish(errs); err != nil {
 		return nil, err
 	}
-	f.root = root
 	return f, nil
 }
 
 // Mistakes shown of one file: more would only hide the first, and each costs a
 // walk through the file.
-const maxErrors = 20
+const maxErrors = 50
 
 // finish sorts the mistakes of this file and adds its name and the snippets.
 func (f *File) finish(errs Errors) error {
@@ -93,7 +140,10 @@ func (f *File) finish(errs Errors) error {
 		if e.Line > line {
 			e.Line, e.Column = line, column
 		}
-		if e.Snippet == "" {
+		switch {
+		case f.hidden[e.Line]:
+			e.Snippet = ""
+		case e.Snippet == "":
 			e.Snippet = snippet(f.data, e.Line, e.Column)
 		}
 	}
@@ -109,8 +159,14 @@ func (f *File) finish(errs Errors) error {
 // is no such value, the error points to the nearest thing around it.
 func (f *File) Errorf(key, format string, args ...any) *Error {
 	e := &Error{Path: f.path, Message: fmt.Sprintf(format, args...)}
-	e.Line, e.Column = f.Pos(key)
-	e.Snippet = snippet(f.data, e.Line, e.Column)
+	at, inner := f.find(key)
+	e.Line, e.Column = at.Line, at.Column
+	if f.wounded[inner] {
+		f.doubtful[e] = true
+	}
+	if f.shown++; f.shown <= 2*maxErrors && !f.hidden[e.Line] { // each costs a walk through the file; All makes those that are missing
+		e.Snippet = snippet(f.data, e.Line, e.Column)
+	}
 	return e
 }
 
@@ -118,7 +174,14 @@ func (f *File) Errorf(key, format string, args ...any) *Error {
 // for keys. A list or mapping that begins on a line of its own is where its key
 // is. Without such a value: the nearest thing around it.
 func (f *File) Pos(key string) (line, column int) {
-	node, at := f.root, f.root
+	at, _ := f.find(key)
+	return at.Line, at.Column
+}
+
+// find returns the node that stands for the place of the value at key, and the
+// value itself, or the innermost one around it.
+func (f *File) find(key string) (at, node *yaml.Node) {
+	node, at = f.root, f.root
 	for key != "" {
 		var part string
 		part, key = nextPart(key)
@@ -131,7 +194,7 @@ func (f *File) Pos(key string) (line, column int) {
 			at = name
 		}
 	}
-	return at.Line, at.Column
+	return at, node
 }
 
 // child returns the value under part ("name" or "[3]") and, in a mapping, its key.

@@ -294,7 +294,54 @@ func FuzzDecode(f *testing.F) {
 func TestManyMistakesStayReadable(t *testing.T) {
 	err := yamlfile.Decode("a.yaml", []byte("tags: a\n"+strings.Repeat("nope: 1\n", 200_000)), &config{})
 	list := yamlfile.List(err)
-	if len(list) != 21 || !strings.Contains(list[20].Message, "199980 more") {
+	if len(list) != 51 || !strings.Contains(list[50].Message, "199950 more") {
 		t.Errorf("got %d mistakes, the last: %v", len(list), list[len(list)-1])
+	}
+}
+
+// What is wrong in shape doesn't hide what is wrong in meaning, and what only follows from it isn't told.
+func TestShapeAndMeaningTogether(t *testing.T) {
+	text := "nmae: x\nlimit: 7\nsize: big\ntags: [a]\nhosts:\n  c1:\n    levels:\n      - - {adress: a}\n        - {address: b}\n      - []\n  c1: {}\n"
+	var c config
+	f, err := yamlfile.Survey("a.yaml", []byte(text), &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Limit != 7 || c.Tags[0] != "a" || len(c.Hosts["c1"].Levels) != 2 || c.Hosts["c1"].Levels[0][1].Address != "b" {
+		t.Errorf("what is right was not read: %+v", c)
+	}
+	f.Hide(9)
+	err = f.All(yamlfile.Errors{
+		f.Errorf("name", "no name"),
+		f.Errorf("limit", "below 8"),
+		f.Errorf("size", "no size"),
+		f.Errorf("hosts.c1.levels[0][0].address", "no address"),
+		f.Errorf("hosts.c1.levels[0][1].address", "not an address"),
+		f.Errorf("hosts.c1.levels[1]", "no devices"),
+	})
+	want := `a.yaml:1:1: unknown key "nmae", did you mean "name"?
+    nmae: x
+    ^
+a.yaml:2:8: below 8
+    limit: 7
+           ^
+a.yaml:3:7: expected a whole number from 0 to 65535, got "big"
+    size: big
+          ^
+a.yaml:8:12: unknown key "adress", did you mean "address"?
+          - - {adress: a}
+               ^
+a.yaml:9:21: not an address
+a.yaml:10:9: no devices
+          - []
+            ^
+a.yaml:11:3: "c1" is given twice; first at line 6
+      c1: {}
+      ^`
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := yamlfile.Survey("a.yaml", []byte("a: ["), &c); err == nil {
+		t.Error("text that isn't YAML was read")
 	}
 }

@@ -46,7 +46,7 @@ func hung(r *row) {
 	if did := r.Lab.BMC(r, r.host, r.fault); len(did) > 0 {
 		r.Errorf("the BMC was told %v before the operator said anything", did)
 	}
-	r.Main.Do(r, "host", "fence", r.host, "--reason", "it hangs")
+	r.Main.Do(r, "host", "fence", r.host, "--reason", "it hangs", "--yes")
 	r.awaitBack(2*time.Minute, r.vms)
 	r.fenced()
 	r.readmitted(2*time.Minute, boot)

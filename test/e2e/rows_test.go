@@ -70,7 +70,7 @@ func bmcDead(r *row) {
 			r.Errorf("%s was evacuated without a proof", vm.Name)
 		}
 	}
-	r.Main.Do(r, "host", "confirm-down", r.host, "--reason", "I pulled the plug myself")
+	r.Main.Do(r, "host", "confirm-down", r.host, "--reason", "I pulled the plug myself", "--yes")
 	in := r.awaitPhase(30*time.Second, engine.PhaseTakingOut, engine.PhaseResurrecting, engine.PhaseRecovered)
 	if in.Proof == nil || in.Proof.Kind != "operator" {
 		r.Errorf("proof %+v, expected the operator's", in.Proof)
