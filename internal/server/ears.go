@@ -15,6 +15,7 @@ import (
 type ears struct {
 	mu       sync.Mutex
 	detector *detect.Detector
+	loop     detect.Loop
 	changed  func([]detect.Change)
 	late     func(time.Duration)
 }
@@ -26,8 +27,21 @@ func newEars(t detect.Times, changed func([]detect.Change), late func(time.Durat
 func (e *ears) step(o detect.Observation) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if changes := e.detector.Step(time.Now(), o); len(changes) > 0 {
+	now := time.Now()
+	e.confess(now)
+	if _, round := o.(detect.Tick); round {
+		e.loop.Ticked(now)
+	}
+	if changes := e.detector.Step(now, o); len(changes) > 0 {
 		e.changed(changes) // under the lock: two changes of one host must not overtake each other
+	}
+}
+
+// confess tells the detector how late our loop is: a starved server trusts itself less. Call with e.mu held.
+func (e *ears) confess(now time.Time) {
+	if late := e.loop.Late(now); late > 0 {
+		e.detector.Step(now, detect.Late{By: late})
+		e.late(late)
 	}
 }
 
@@ -35,9 +49,11 @@ func (e *ears) step(o detect.Observation) {
 func (e *ears) takeover(in *inbox) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.detector.Step(time.Now(), detect.Takeover{})
+	now := time.Now()
+	e.confess(now)
+	e.detector.Step(now, detect.Takeover{})
 	for _, host := range e.detector.Hosts() {
-		if as, ok := e.detector.Assess(time.Now(), host); ok && as.Verdict != detect.Unknown {
+		if as, ok := e.detector.Assess(now, host); ok && as.Verdict != detect.Unknown {
 			in.put(engine.Assessed{
 				Host: host, Verdict: engine.Verdict(as.Verdict), Suspect: as.Suspect, Boot: as.Boot, LastLife: as.LastLife, Since: as.Since, Reason: as.Reason,
 			})
@@ -69,24 +85,16 @@ func (e *ears) snapshot() detect.Snapshot {
 	return e.detector.Snapshot(time.Now())
 }
 
-// run lets time pass for the detector and measures how late its own loop is: a starved server trusts itself less.
+// run lets time pass for the detector.
 func (e *ears) run(ctx context.Context) {
-	const every = 50 * time.Millisecond
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(detect.TickEvery)
 	defer tick.Stop()
-	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		now := time.Now()
-		if late := now.Sub(last) - every; late > every {
-			e.step(detect.Late{By: late})
-			e.late(late)
-		}
-		last = now
 		e.step(detect.Tick{})
 	}
 }
