@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/policy"
@@ -76,6 +77,9 @@ func (e *Engine) powerOn(in *Incident, locks []Interlock) {
 	if len(locks) > 0 || e.busy("on/"+in.ID) || e.now.Before(in.Fencing.Next) {
 		return
 	}
+	if !in.Return.PowerOn { // said when it begins: a quick host is back before a slow device answers
+		e.tell(in, "switching it on by "+strings.Join(devices, ", "))
+	}
 	in.Return.PowerOn = true
 	e.touch(in)
 	e.do("on/"+in.ID, Action{Do: PowerOn, Incident: in.ID, Host: in.Host, Devices: devices, Why: "every VM is settled"})
@@ -86,7 +90,7 @@ func (e *Engine) poweredOn(in *Incident, ev Answered) {
 		in.Return.Powered = e.now
 		in.Fencing.Round = 0
 		e.work(in)
-		e.tell(in, "power on")
+		e.tell(in, "its power reads on")
 		return
 	}
 	in.Fencing.Round++
