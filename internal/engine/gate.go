@@ -9,6 +9,9 @@ import (
 // manyGates is from how many hosts on their gates wait for the next tick.
 const manyGates = 100
 
+// gateWithin is how long an agent may take to say that an order is in force.
+const gateWithin = time.Second
+
 // regate has a host's agent told its gate's state again.
 func (e *Engine) regate(name string) {
 	if h := e.host(name); h.asked != "" {
@@ -125,7 +128,8 @@ func (e *Engine) agentReported(ev AgentReported) {
 	}
 	h.report = ev.Report
 	h.report.At = e.now
-	lost := ev.Report.GateClosed && h.sent.Open && e.now.Sub(h.gateAt) >= time.Second // it was told, and says closed all the same
+	// It was told, and says closed all the same, or that another order is in force.
+	lost := (ev.Report.GateClosed && h.sent.Open || ev.Report.GateStale && h.sent.Boot != "") && e.now.Sub(h.gateAt) >= gateWithin
 	if ev.Report.Boot != "" && (h.asked != ev.Report.Boot || lost) {
 		h.asked = ev.Report.Boot
 		e.regate(ev.Host)

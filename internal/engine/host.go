@@ -39,6 +39,9 @@ type AgentReport struct {
 	AsOf       time.Time `json:"as_of,omitzero"` // the list was read after this: it answers an order given then
 	Stores     []string  `json:"stores"`         // identities of its instances stores
 	GateClosed bool      `json:"gate_closed"`
+	ByHand     bool      `json:"by_hand,omitempty"`    // an operator opened the gate there, in this boot
+	GateStale  bool      `json:"gate_stale,omitempty"` // the order in force there isn't the last one that was sent
+	Refuses    int       `json:"refuses,omitempty"`    // how many VMs it doesn't let start
 }
 
 // Maintenance is an operator's word that a host or zone is to be left alone.
@@ -115,6 +118,15 @@ func (h *host) runs(now time.Time, vm string, since time.Time) (runs, known bool
 		return fresh, fresh
 	}
 	return false, asked
+}
+
+// mayRefuse reports whether the host's agent may not let a VM start, or end it: by the list in force there, as far as
+// that is known.
+func (h *host) mayRefuse(vm string) bool {
+	if h.sent.Boot != h.report.Boot || h.report.GateStale {
+		return h.report.Refuses > 0
+	}
+	return slices.Contains(h.sent.Forbidden, vm)
 }
 
 // blind reports whether no agent can ever see this host's guests: the fake driver has none, or no agent has spoken.

@@ -40,6 +40,29 @@ func (e *Engine) back(in *Incident, ev Assessed) {
 	}
 }
 
+// openedByHand reports whether an operator has opened the returned host's gate: whatever still waits to be brought
+// back elsewhere may start there at any moment.
+func (e *Engine) openedByHand(in *Incident) bool {
+	r := e.host(in.Host).report
+	return in.Return.Boot != "" && r.Boot == in.Return.Boot && r.ByHand && !r.GateClosed
+}
+
+// leaveToHand: nothing more is sent elsewhere from a host whose gate was opened by hand; what is left comes up there.
+func (e *Engine) leaveToHand(in *Incident) {
+	if !e.openedByHand(in) {
+		return
+	}
+	for _, r := range e.recoveries(in) {
+		if (r.State == Queued || r.State == Failed) && r.Open() == nil {
+			if r.Restart {
+				e.setState(r, Held, "the gate of "+in.Host+" was opened by hand: it is restarted there")
+			} else {
+				e.setState(r, Skipped, "the gate of "+in.Host+" was opened by hand; it was not running before")
+			}
+		}
+	}
+}
+
 func (e *Engine) revoke(in *Incident, but string) {
 	if in.Revoked == "" {
 		in.Revoked = fmt.Sprintf("%s, but %s", in.Proof, but)

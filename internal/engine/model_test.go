@@ -28,6 +28,7 @@ type model struct {
 	heard    map[string]Assessed // what detection last said
 	silent   map[string]time.Time
 	keep     int // lines of the trace to print
+	slow     time.Duration // how long answers to writes are under way
 	disarmed bool
 	operator map[string]bool // services that an operator disabled
 }
@@ -237,14 +238,34 @@ func (m *model) work() {
 			d.done = true
 			d.outcome = m.perform(d)
 			d.answer = m.now
+			if d.a.Do.Dangerous() {
+				d.answer = m.now.Add(m.slow)
+			}
 		}
 		m.due[i] = d
-		if d.done {
+		if d.done && !m.now.Before(d.answer) {
 			m.due = slices.Delete(m.due, i, i+1)
 			i--
 			if d.outcome != nil && d.epoch == m.cfg.Epoch {
-				m.step(d.outcome)
+				m.deliver(d)
 			}
+		}
+	}
+}
+
+// deliver hands an answer in. It may change the attempt that it answers, and no other one.
+func (m *model) deliver(d modelAct) {
+	r := m.e.vms[d.a.Incident][d.a.VM]
+	if d.a.Do != Evacuate || r == nil {
+		m.step(d.outcome)
+		return
+	}
+	before := slices.Clone(r.Attempts)
+	m.step(d.outcome)
+	for _, a := range before {
+		i := slices.IndexFunc(r.Attempts, func(o Attempt) bool { return o.ID == a.ID })
+		if a.ID != d.a.attempt && (i < 0 || r.Attempts[i].Answer != a.Answer) {
+			m.fail("the answer to attempt %s was taken for %s", d.a.attempt, a.ID)
 		}
 	}
 }
@@ -339,7 +360,7 @@ func (m *model) disturb() {
 	n := rapid.SampledFrom(m.w.names()).Draw(m.t, "host")
 	h := m.w.machines[n]
 	what := rapid.SampledFrom([]string{
-		"kill", "kill", "cut", "uncut", "boot", "takeover", "answer", "answer", "disarm", "arm", "fail move", "forget", "confirm", "retry", "start", "delete", "nova",
+		"kill", "kill", "cut", "uncut", "boot", "takeover", "answer", "answer", "disarm", "arm", "fail move", "forget", "confirm", "retry", "start", "delete", "nova", "gate", "slow", "slow",
 	}).Draw(m.t, "what")
 	m.log("WORLD %s %s", what, n)
 	switch what {
@@ -357,10 +378,12 @@ func (m *model) disturb() {
 		m.takeover()
 	case "answer":
 		do := rapid.SampledFrom([]Kind{Evacuate, Evacuate, TakeOut, Fence, PowerOn, PutBack, HardReboot}).Draw(m.t, "kind")
-		m.w.answers[do] = rapid.SampledFrom([]string{"", "", "lost", "lost-silent", "not-sent", "unanswered", "silent", "refused 409 busy", "refused 404 gone", "refused 400 no"}).Draw(m.t, "how")
+		m.w.answers[do] = rapid.SampledFrom([]string{"", "", "lost", "lost-silent", "not-sent", "unanswered", "silent", "refused 409 busy", "doomed", "doomed", "refused 404 gone", "refused 400 no"}).Draw(m.t, "how")
 		if do == Fence && strings.HasPrefix(m.w.answers[do], "lost") {
 			m.w.answers[do] = "silent"
 		}
+	case "slow":
+		m.slow = time.Duration(rapid.SampledFrom([]int{0, 0, 5, 15, 60, 100}).Draw(m.t, "slow")) * time.Second
 	case "disarm", "arm":
 		m.disarmed = what == "disarm"
 		m.step(Asked{ID: "a", By: "op", Verb: Verb(what), Reason: "rehearsal"})
@@ -387,6 +410,8 @@ func (m *model) disturb() {
 				break
 			}
 		}
+	case "gate":
+		m.w.answers[SendGate] = rapid.SampledFrom([]string{"", "lost", "not-sent"}).Draw(m.t, "gate")
 	case "nova":
 		m.w.answers["nova"] = rapid.SampledFrom([]string{"", "down"}).Draw(m.t, "nova")
 	}
@@ -396,7 +421,7 @@ func (m *model) disturb() {
 func (m *model) heal() {
 	m.log("HEAL")
 	clear(m.w.answers)
-	m.disarmed = false
+	m.disarmed, m.slow = false, 0
 	m.step(Asked{ID: "a", By: "op", Verb: Arm})
 	for _, n := range m.w.names() {
 		m.w.machines[n].cut = false

@@ -30,6 +30,8 @@ type machine struct {
 	boot      int
 	guests    map[string]bool
 	gate      bool      // nova-compute may start
+	byHand    bool      // because an operator said so there
+	orders    [2]int    // gate orders: sent, in force
 	asOf      time.Time // when its agent last listed its guests because it was asked to
 	forbidden []string
 	queue     []func() // Nova's orders, waiting for nova-compute
@@ -109,13 +111,14 @@ func (w *world) kill(m *machine) {
 // boots starts a new life: its gate is closed until it is told otherwise.
 func (w *world) boots(m *machine) {
 	w.kill(m)
-	m.on, m.gate, m.power, m.asOf = true, false, "", time.Time{}
+	m.on, m.gate, m.byHand, m.power, m.asOf = true, false, false, "", time.Time{}
 	m.boot++
 }
 
 func (w *world) report(m *machine) AgentReport {
 	return AgentReport{
 		Boot: m.bootID(), Guests: slices.Sorted(maps.Keys(m.guests)), GuestsSeen: true, Stores: []string{"nfs:shared"}, GateClosed: !m.gate, AsOf: m.asOf,
+		ByHand: m.byHand, GateStale: m.orders[0] != m.orders[1], Refuses: len(m.forbidden),
 	}
 }
 
@@ -235,7 +238,14 @@ func (w *world) read(a Action) Event {
 		if !m.on || m.cut || a.Gate.Boot != m.bootID() || w.answers[SendGate] == "not-sent" {
 			return Answered{Action: a.ID, Answer: NotSent, Text: "no agent is connected"}
 		}
-		m.gate, m.forbidden = m.gate || a.Gate.Open, a.Gate.Forbidden
+		m.orders[0]++
+		if w.answers[SendGate] == "lost" {
+			return Answered{Action: a.ID, Answer: Accepted}
+		}
+		m.gate, m.forbidden, m.orders[1] = m.gate || a.Gate.Open, a.Gate.Forbidden, m.orders[0]
+		for _, id := range m.forbidden {
+			delete(m.guests, id) // the agent's second net
+		}
 		return Answered{Action: a.ID, Answer: Accepted}
 	}
 	return nil
@@ -266,7 +276,7 @@ func (m *machine) reads() string {
 }
 
 // write carries out a dangerous act and answers it, as told by answers: "" does it; refused, not-sent, unanswered (lost
-// before Nova took it), lost (Nova took it, the answer was lost), silent (nothing happens and nobody answers).
+// before Nova took it), lost (Nova took it, the answer was lost), doomed (Nova took it, and its migration fails), silent (nothing happens and nobody answers).
 func (w *world) write(a Action) Event {
 	m := w.machines[a.Host]
 	how, text, _ := strings.Cut(w.answers[a.Do], " ")
@@ -294,6 +304,10 @@ func (w *world) write(a Action) Event {
 	}
 	ev := w.act(a)
 	switch how {
+	case "doomed": // Nova takes it, and it fails at once
+		if mv := w.moves[len(w.moves)-1]; a.Do == Evacuate && mv.VM == a.VM && !mv.due.IsZero() {
+			mv.Status, mv.due = "failed", time.Time{}
+		}
 	case "lost":
 		return Answered{Action: a.ID, Answer: Unanswered, Text: "connection closed"}
 	case "lost-silent":

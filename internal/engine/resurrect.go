@@ -11,6 +11,7 @@ const migrationsFresh = 10 * time.Second
 
 // resurrect drives an incident's VMs: begins what may begin, until all are settled.
 func (e *Engine) resurrect(in *Incident) {
+	e.leaveToHand(in)
 	locks := e.mayWrite(in)
 	add := func(code, reason string) { locks = append(locks, Interlock{Code: code, Reason: reason}) }
 	if len(locks) == 0 && e.waiting(in) {
@@ -54,7 +55,11 @@ func (e *Engine) follow(in *Incident) {
 		case Verifying:
 			e.lookEvery(in, r, time.Second)
 		case Unaccounted:
-			e.lookEvery(in, r, 5*time.Second)
+			period := 5 * time.Second
+			if !e.last(in, "asked/"+r.VM.ID).IsZero() { // an agent's answer is on its way
+				period = time.Second
+			}
+			e.lookEvery(in, r, period)
 		case Queued:
 			queued = true
 		case Held:

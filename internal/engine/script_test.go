@@ -56,8 +56,8 @@ func TestScenarios(t *testing.T) {
 // Reads are answered by the world within a tick and aren't shown. The words:
 //
 //	verdict HOST VERDICT [boot= via= life=AGO] "reason"   suspect HOST   up HOST          what detection says
-//	dies HOST   cut HOST   uncut HOST   boots HOST   power HOST on               what happens to machines
-//	vm NAME status=… power=… host=… task=…   gone NAME   fails NAME   guest NAME HOST         what happens to VMs
+//	dies HOST   cut HOST   uncut HOST   boots HOST   power HOST on   opens HOST  what happens to machines
+//	vm NAME status=… power=… host=… task=…   gone NAME   fails NAME   guest NAME HOST   ends NAME HOST   what happens to VMs
 //	migration VM/TYPE/STATUS/SOURCE/DEST[/USER]   service HOST forced=… disabled=… reason=…
 //	answer ACTION HOW                                                            how the world answers (see world.write)
 //	ask VERB host=… reason=…   policy "…"   takeover   quorum …   show [gate]
@@ -306,6 +306,11 @@ func (s *script) event(word string, a []string) error {
 	case "boots":
 		s.w.boots(m)
 		s.step(AgentReported{Host: a[0], Report: s.w.report(m)})
+	case "opens": // an operator opens its gate by hand
+		m.gate, m.byHand = true, true
+		s.step(AgentReported{Host: a[0], Report: s.w.report(m)})
+	case "ends": // a guest of a host, behind Nova's back
+		delete(s.w.machines[a[1]].guests, a[0])
 	case "power":
 		m.power = a[1]
 	case "driver":

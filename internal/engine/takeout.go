@@ -16,6 +16,15 @@ const serviceFresh = 15 * time.Second
 func (e *Engine) takeOut(in *Incident) {
 	locks := e.mayWrite(in)
 	e.block(in, locks)
+	if e.openedByHand(in) && !in.Out.Begun {
+		e.rebooted(in, e.host(in.Host).now)
+		return
+	}
+	if e.openedByHand(in) && in.Planned {
+		in.Phase = PhaseResurrecting
+		e.touch(in)
+		return
+	}
 	if !in.Planned {
 		e.list(in, 2*time.Second, "the plan needs a list read after the proof")
 	}

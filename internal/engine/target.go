@@ -172,7 +172,7 @@ func (e *Engine) mayTake(in *Incident, r *Recovery, h *host) bool {
 	if zone := r.VM.Facts.Zone; zone != "" && h.facts.Zone != "" && zone != h.facts.Zone {
 		return false
 	}
-	return !e.holdsMember(h.facts.Name, r)
+	return !h.mayRefuse(r.VM.ID) && !e.holdsMember(h.facts.Name, r)
 }
 
 // holdsMember reports whether the host runs another member of one of the VM's anti-affinity groups.

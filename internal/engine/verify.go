@@ -44,8 +44,7 @@ func (e *Engine) found(in *Incident, r *Recovery, ev Looked) {
 	case ev.VM.Status == "UNKNOWN" || ev.VM.Status == "" || ev.VM.Host == "" && ev.VM.Status != "SHELVED_OFFLOADED":
 		// Its cell doesn't answer: it stays unaccounted for.
 	case ev.VM.Host != in.Host && ev.VM.Host != "":
-		r.Restart, r.To = false, ev.VM.Host
-		e.setState(r, Skipped, "runs on "+ev.VM.Host+", says Nova")
+		e.foundElsewhere(in, r, ev.VM)
 	case in.Phase == PhaseInPlace:
 		r.VM = ev.VM
 		e.classifyInPlace(in, r, nil)
@@ -56,6 +55,43 @@ func (e *Engine) found(in *Incident, r *Recovery, ev Looked) {
 		e.stays(in, r)
 		e.arrange(in)
 	}
+}
+
+// foundElsewhere: Nova counts it on another host. Whether it runs there is that host's agent's to say: one that was ended
+// there, or never started, is down although Nova shows it active.
+func (e *Engine) foundElsewhere(in *Incident, r *Recovery, vm VM) {
+	if o := e.incidentOf(vm.Host); o != nil && o.acting() {
+		if o.fenced() {
+			e.handOver(o, r, vm)
+		}
+		return
+	}
+	h, asked := e.host(vm.Host), e.last(in, "asked/"+vm.ID)
+	if asked.IsZero() {
+		asked = e.now
+		e.mark(in, "asked/"+vm.ID, asked)
+	}
+	runs, known := h.runs(e.now, vm.ID, asked)
+	state, reason := Skipped, "runs on "+vm.Host+", says Nova"
+	switch {
+	case (vm.Status == "REBUILD" || vm.Task != "") && e.now.Sub(asked) < seenWithin:
+		return // somebody is at it
+	case !active[vm.Status]:
+		reason = fmt.Sprintf("is on %s by now, %s, says Nova", vm.Host, vm.Status)
+	case h.blind():
+	case runs:
+		reason = "runs on " + vm.Host + "; its agent sees the domain running"
+	case known:
+		state = Held
+		reason = fmt.Sprintf("Nova counts it on %s, whose agent sees no such guest: openstack server reboot --hard %s", vm.Host, vm.ID)
+	case e.now.Sub(asked) > askedWithin:
+		reason += "; its agent doesn't answer"
+	default:
+		e.askGuests(in, vm.Host, vm.Name+" should run there")
+		return
+	}
+	r.Restart, r.To = false, vm.Host
+	e.setState(r, state, reason)
 }
 
 // stays: once the host is on its way back nothing is sent elsewhere any more; the VM waits for it.

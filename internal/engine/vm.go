@@ -160,7 +160,7 @@ func (r *Recovery) forbidden() bool {
 	if r.State == Recovered {
 		return r.To != "" && r.To != r.VM.Host
 	}
-	if r.State == Skipped && r.To != "" && r.To != r.VM.Host {
+	if (r.State == Skipped || r.State == Held) && r.To != "" && r.To != r.VM.Host {
 		return true // somebody else moved it
 	}
 	return slices.ContainsFunc(r.Attempts, Attempt.mayHaveMoved)

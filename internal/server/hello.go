@@ -98,7 +98,7 @@ func (g *agents) Message(l *transport.Link, m *agentv1.FromAgent) {
 	case *agentv1.FromAgent_Stores:
 		g.stores(l, m.GetStores())
 	case *agentv1.FromAgent_Gate:
-		g.said(l, func(r *report) { r.GateClosed, r.gate = !m.GetGate().GetOpen(), true })
+		g.gateSaid(l, m.GetGate())
 	case *agentv1.FromAgent_Probed:
 		g.s.witness.probed(host, m.GetProbed())
 	case *agentv1.FromAgent_Result:

@@ -56,6 +56,16 @@ func (g *agents) guests(l *transport.Link, m *agentv1.Guests) {
 	})
 }
 
+// gateSaid takes in what a host's gate does now, also whether it goes by the last order that this server sent.
+func (g *agents) gateSaid(l *transport.Link, m *agentv1.GateState) {
+	g.said(l, func(r *report) {
+		r.GateClosed, r.gate = !m.GetOpen(), true
+		r.ByHand, r.Refuses = m.GetOpenedByHand(), int(m.GetEnforced())
+		sent := g.gates[l.Host()]
+		r.GateStale = sent != 0 && sent != m.GetGeneration()
+	})
+}
+
 func (g *agents) stores(l *transport.Link, m *agentv1.Stores) {
 	var ids []string
 	for _, st := range m.GetStores() {
