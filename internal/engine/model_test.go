@@ -27,7 +27,7 @@ type model struct {
 	trace    []string
 	heard    map[string]Assessed // what detection last said
 	silent   map[string]time.Time
-	keep     int // lines of the trace to print
+	keep     int           // lines of the trace to print
 	slow     time.Duration // how long answers to writes are under way
 	disarmed bool
 	operator map[string]bool // services that an operator disabled
@@ -239,7 +239,7 @@ func (m *model) work() {
 			d.outcome = m.perform(d)
 			d.answer = m.now
 			if d.a.Do.Dangerous() {
-				d.answer = m.now.Add(m.slow)
+				d.answer = m.now.Add(time.Duration(rapid.IntRange(0, int(m.slow.Seconds())).Draw(m.t, "late")) * time.Second)
 			}
 		}
 		m.due[i] = d
@@ -360,7 +360,7 @@ func (m *model) disturb() {
 	n := rapid.SampledFrom(m.w.names()).Draw(m.t, "host")
 	h := m.w.machines[n]
 	what := rapid.SampledFrom([]string{
-		"kill", "kill", "cut", "uncut", "boot", "takeover", "answer", "answer", "disarm", "arm", "fail move", "forget", "confirm", "retry", "start", "delete", "nova", "gate", "slow", "slow",
+		"kill", "kill", "cut", "uncut", "boot", "takeover", "answer", "answer", "disarm", "arm", "fail move", "forget", "confirm", "retry", "start", "delete", "nova", "gate", "slow", "slow", "slow",
 	}).Draw(m.t, "what")
 	m.log("WORLD %s %s", what, n)
 	switch what {
@@ -382,8 +382,9 @@ func (m *model) disturb() {
 		if do == Fence && strings.HasPrefix(m.w.answers[do], "lost") {
 			m.w.answers[do] = "silent"
 		}
-	case "slow":
-		m.slow = time.Duration(rapid.SampledFrom([]int{0, 0, 5, 15, 60, 100}).Draw(m.t, "slow")) * time.Second
+	case "slow": // answers come when another attempt is under way
+		m.slow = time.Duration(rapid.SampledFrom([]int{0, 5, 15, 60, 100}).Draw(m.t, "slow")) * time.Second
+		m.w.answers[Evacuate] = "doomed"
 	case "disarm", "arm":
 		m.disarmed = what == "disarm"
 		m.step(Asked{ID: "a", By: "op", Verb: Verb(what), Reason: "rehearsal"})

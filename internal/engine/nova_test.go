@@ -305,8 +305,10 @@ func (w *world) write(a Action) Event {
 	ev := w.act(a)
 	switch how {
 	case "doomed": // Nova takes it, and it fails at once
-		if mv := w.moves[len(w.moves)-1]; a.Do == Evacuate && mv.VM == a.VM && !mv.due.IsZero() {
-			mv.Status, mv.due = "failed", time.Time{}
+		for _, mv := range w.moves {
+			if a.Do == Evacuate && mv.VM == a.VM && !mv.due.IsZero() {
+				mv.Status, mv.due = "failed", time.Time{}
+			}
 		}
 	case "lost":
 		return Answered{Action: a.ID, Answer: Unanswered, Text: "connection closed"}
