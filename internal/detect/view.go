@@ -54,6 +54,12 @@ func (d *Detector) want(now time.Time, h *host) (Want, bool) {
 	return fast, questioned
 }
 
+// Up reports whether a host lives without doubt. It costs no more than finding the host.
+func (d *Detector) Up(name string) bool {
+	h := d.hosts[name]
+	return h != nil && h.verdict == Up && !h.suspect
+}
+
 // Assess tells all that is known about a host; false for a host that was never introduced.
 func (d *Detector) Assess(now time.Time, name string) (Assessment, bool) {
 	h := d.hosts[name]

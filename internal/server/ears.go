@@ -75,8 +75,9 @@ func (e *ears) assess(host string) (detect.Assessment, bool) {
 
 // up reports whether a host lives without doubt.
 func (e *ears) up(host string) bool {
-	as, ok := e.assess(host)
-	return ok && as.Verdict == detect.Up && !as.Suspect
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.detector.Up(host)
 }
 
 func (e *ears) snapshot() detect.Snapshot {

@@ -36,7 +36,7 @@ func bare(t testing.TB, c cloud.Cloud, o Options) *Server {
 	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, prometheus.NewRegistry()), &tokens{s: s}
 	s.ears = newEars(times, s.heard, s.metrics.detectedLate)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
-	s.fencing, s.witness = newFencing(s, o.Drivers), newWitness(s, o.Prober)
+	s.fencing, s.watch = newFencing(s, o.Drivers), newWatch(s, o.Prober)
 	return s
 }
 

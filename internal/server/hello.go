@@ -100,7 +100,7 @@ func (g *agents) Message(l *transport.Link, m *agentv1.FromAgent) {
 	case *agentv1.FromAgent_Gate:
 		g.gateSaid(l, m.GetGate())
 	case *agentv1.FromAgent_Probed:
-		g.s.witness.probed(host, m.GetProbed())
+		g.s.watch.probed(host, m.GetProbed())
 	case *agentv1.FromAgent_Result:
 		g.result(l, m.GetResult())
 	case *agentv1.FromAgent_Alert:

@@ -6,42 +6,28 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/detect"
-	"github.com/ninelives-ha/ninelives/proto/agentv1"
+	"github.com/ninelives-ha/ninelives/internal/witness"
 )
 
 // poolFor is how long the list of witnesses is good. Whether one still lives is asked again when it is used.
 const poolFor = time.Second
 
-// peer is a host on one plane.
-type peer struct {
-	host, address, rack string
-	port                uint32
-}
-
-func (p peer) wire() *agentv1.ProbeTarget {
-	return &agentv1.ProbeTarget{Host: p.host, Address: p.address, ProbePort: p.port}
-}
-
-// apart reports whether two hosts are not in one rack, as far as racks are known.
-func (p peer) apart(rack string) bool { return p.rack == "" || p.rack != rack }
-
 // pool are the hosts that can be witnesses and controls: connected, up without doubt.
 type pool struct {
-	s     *Server
-	at    time.Time
-	swept time.Time
-	up    map[detect.Plane][]peer // by name
+	s  *Server
+	at time.Time
+	up map[detect.Plane][]witness.Peer // by name
 }
 
 // candidates returns the pool, made anew when it has had its time: with 10,000 hosts it costs some milliseconds.
-func (w *witness) candidates() *pool {
+func (w *watch) candidates() *pool {
 	w.mu.Lock()
 	now, fresh := w.pool, time.Since(w.pool.at) < poolFor
 	w.mu.Unlock()
 	if fresh {
 		return now
 	}
-	next := &pool{s: w.s, at: time.Now(), swept: now.swept, up: map[detect.Plane][]peer{}}
+	next := &pool{s: w.s, at: time.Now(), up: map[detect.Plane][]witness.Peer{}}
 	for host, a := range w.s.agents.connected() {
 		if !w.s.ears.up(host) {
 			continue
@@ -51,7 +37,7 @@ func (w *witness) candidates() *pool {
 		}
 	}
 	for _, peers := range next.up {
-		slices.SortFunc(peers, func(a, b peer) int { return strings.Compare(a.host, b.host) })
+		slices.SortFunc(peers, func(a, b witness.Peer) int { return strings.Compare(a.Host, b.Host) })
 	}
 	w.mu.Lock()
 	w.pool = next
@@ -59,32 +45,16 @@ func (w *witness) candidates() *pool {
 	return next
 }
 
-func peerOf(a AgentRecord, p detect.Plane) peer {
-	return peer{host: a.Host, address: a.Planes[string(p)], rack: a.Labels["rack"], port: a.ProbePort}
+func peerOf(a AgentRecord, p detect.Plane) witness.Peer {
+	return witness.Peer{Host: a.Host, Address: a.Planes[string(p)], Rack: a.Labels["rack"], Port: a.ProbePort}
 }
 
 // targets are the hosts that can be asked for on a plane.
-func (p *pool) targets(plane detect.Plane, hosts []string) []peer {
-	var out []peer
+func (p *pool) targets(plane detect.Plane, hosts []string) []witness.Peer {
+	var out []witness.Peer
 	for _, h := range hosts {
 		if a, ok := p.s.agents.of(h); ok && a.Planes[string(plane)] != "" {
 			out = append(out, peerOf(a, plane))
-		}
-	}
-	return out
-}
-
-// controlsFor are hosts that a prober in the given rack should reach, beside its targets.
-func (p *pool) controlsFor(plane detect.Plane, prober, rack string, turn int, list []peer) []peer {
-	up := p.up[plane]
-	var out []peer
-	for i := range up {
-		c := up[(turn+i)%len(up)]
-		if len(out) == controls {
-			break
-		}
-		if c.host != prober && c.apart(rack) && !slices.ContainsFunc(list, func(t peer) bool { return t.host == c.host }) {
-			out = append(out, c)
 		}
 	}
 	return out

@@ -8,22 +8,20 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/witness"
 	"github.com/ninelives-ha/ninelives/proto/agentv1"
 )
 
 // asked is a probe order whose answer is awaited.
 type asked struct {
-	witness, rack string
-	plane         detect.Plane
-	at            time.Time
-	targets       []peer
-	controls      []peer
+	witness.Look
+	at time.Time
 }
 
 // order has agents look at hosts on one plane, each host by up to `each` of them: of other racks than the host's where
 // there are such. Answers count always, so that witnesses are asked also where they have no control: who reaches
 // nobody else says nothing with a silence, but everything with an answer.
-func (w *witness) order(seen *pool, p detect.Plane, list []peer, each int) {
+func (w *watch) order(seen *pool, p detect.Plane, list []witness.Peer, each int) {
 	r := w.s.reign.Load()
 	up := seen.up[p]
 	if r == nil || len(list) == 0 || len(up) == 0 {
@@ -33,71 +31,27 @@ func (w *witness) order(seen *pool, p detect.Plane, list []peer, each int) {
 	w.turn += each
 	turn := w.turn
 	w.mu.Unlock()
-	for _, c := range assign(up, list, turn, each) {
-		if !w.s.ears.up(c.witness.host) {
+	for _, c := range witness.Assign(up, list, turn, each) {
+		if !w.s.ears.up(c.Witness.Host) {
 			continue // it fell silent within the last second
 		}
-		w.send(uint64(r.epoch), asked{
-			witness: c.witness.host, rack: c.witness.rack, plane: p, at: time.Now(), targets: c.targets,
-			controls: seen.controlsFor(p, c.witness.host, c.witness.rack, turn, c.targets),
-		})
+		w.send(uint64(r.epoch), asked{at: time.Now(), Look: witness.Look{
+			Prober: c.Witness.Host, Rack: c.Witness.Rack, Plane: p, Targets: c.Targets,
+			Controls: witness.Controls(up, c.Witness.Host, c.Witness.Rack, turn, c.Targets),
+		}})
 	}
 }
 
-// chunk is what one witness is asked for at once.
-type chunk struct {
-	witness peer
-	targets []peer
-}
-
-// assign shares targets among witnesses, beginning with that at turn: as few witnesses as it takes, no more than
-// `perOrder` for each, nobody for itself, those of other racks before those of the target's own.
-func assign(up, list []peer, turn, each int) []chunk {
-	n := len(up)
-	given := make([]chunk, 0, each)
-	place := make(map[int]int, each) // witness's place in up → in given
-	start := 0                       // witnesses before have all they can take
-	for _, t := range list {
-		picked := 0
-		for _, other := range []bool{true, false} {
-			for i := start; i < n && picked < each; i++ {
-				at := (turn + i) % n
-				if up[at].host == t.host || up[at].apart(t.rack) != other {
-					continue
-				}
-				k, begun := place[at]
-				if begun && (len(given[k].targets) == perOrder || slices.ContainsFunc(given[k].targets, func(o peer) bool { return o.host == t.host })) {
-					continue
-				}
-				if !begun {
-					k = len(given)
-					place[at] = k
-					given = append(given, chunk{witness: up[at]})
-				}
-				given[k].targets = append(given[k].targets, t)
-				picked++
-			}
-		}
-		for start < n {
-			if k, begun := place[(turn+start)%n]; !begun || len(given[k].targets) < perOrder {
-				break
-			}
-			start++
-		}
-	}
-	return given
-}
-
-func (w *witness) send(epoch uint64, a asked) {
+func (w *watch) send(epoch uint64, a asked) {
 	nonce := make([]byte, 16)
 	_, _ = rand.Read(nonce) // never fails (Go 1.24 on)
 	id := w.s.agents.nextOrder()
 	w.mu.Lock()
 	w.asked[id] = a
 	w.mu.Unlock()
-	err := w.s.agents.send(a.witness, &agentv1.FromServer{Kind: &agentv1.FromServer_Probe{Probe: &agentv1.ProbeOrder{
-		Id: id, Epoch: epoch, DeadlineMs: uint32(w.s.times.WitnessWindow.Milliseconds()), Plane: string(a.plane), Nonce: nonce,
-		Targets: probeTargets(a.targets), Controls: probeTargets(a.controls),
+	err := w.s.agents.send(a.Prober, &agentv1.FromServer{Kind: &agentv1.FromServer_Probe{Probe: &agentv1.ProbeOrder{
+		Id: id, Epoch: epoch, DeadlineMs: uint32(w.s.times.WitnessWindow.Milliseconds()), Plane: string(a.Plane), Nonce: nonce,
+		Targets: probeTargets(a.Targets), Controls: probeTargets(a.Controls),
 	}}})
 	if err != nil {
 		w.mu.Lock()
@@ -106,18 +60,18 @@ func (w *witness) send(epoch uint64, a asked) {
 	}
 }
 
-func probeTargets(list []peer) (out []*agentv1.ProbeTarget) {
+func probeTargets(list []witness.Peer) (out []*agentv1.ProbeTarget) {
 	for _, p := range list {
-		out = append(out, p.wire())
+		out = append(out, &agentv1.ProbeTarget{Host: p.Host, Address: p.Address, ProbePort: p.Port})
 	}
 	return out
 }
 
 // probed takes a witness's answer. It counts only for what was asked of it, and only while it is fresh.
-func (w *witness) probed(from string, m *agentv1.Probed) {
+func (w *watch) probed(from string, m *agentv1.Probed) {
 	w.mu.Lock()
 	a, ok := w.asked[m.GetOrderId()]
-	if ok = ok && a.witness == from; ok {
+	if ok = ok && a.Prober == from; ok {
 		delete(w.asked, m.GetOrderId())
 	}
 	w.mu.Unlock()
@@ -130,48 +84,36 @@ func (w *witness) probed(from string, m *agentv1.Probed) {
 			answers[r.GetHost()] = answer
 		}
 	}
-	w.tell(a, answers)
+	w.tell(a.Look, answers)
 }
 
-// tell passes what a witness saw to detection. It was a valid witness for a target if it reached another host of
-// those it was asked for, outside its own rack, at the same time.
-func (w *witness) tell(a asked, answers map[string]detect.Answer) {
-	reached := map[string]bool{}
-	for _, p := range slices.Concat(a.targets, a.controls) {
-		if answers[p.host] != detect.AnswerNone && p.apart(a.rack) {
-			reached[p.host] = true
-		}
-	}
-	for _, t := range a.targets {
-		answer, asked := answers[t.host]
-		if !asked {
-			continue
-		}
-		valid := len(reached) > 1 || len(reached) == 1 && !reached[t.host]
-		w.s.ears.step(detect.Probe{Host: t.host, Plane: a.plane, Prober: a.witness, Answer: answer, Valid: valid})
+// tell passes what a witness saw to detection.
+func (w *watch) tell(l witness.Look, answers map[string]detect.Answer) {
+	for _, p := range l.Says(answers) {
+		w.s.ears.step(p)
 	}
 }
 
 // probeMyself is this server's own look at hosts on one plane.
-func (w *witness) probeMyself(ctx context.Context, seen *pool, p detect.Plane, list []peer) {
+func (w *watch) probeMyself(ctx context.Context, seen *pool, p detect.Plane, list []witness.Peer) {
 	if w.prober == nil || len(list) == 0 {
 		return
 	}
 	own := w.s.ownHost()
 	record, _ := w.s.agents.of(own)
 	rack := record.Labels["rack"]
-	a := asked{witness: w.s.cfg.Name, rack: rack, plane: p, at: time.Now()}
+	l := witness.Look{Prober: w.s.cfg.Name, Rack: rack, Plane: p}
 	for _, t := range list {
-		if own == "" || t.host != own { // a machine always reaches itself
-			a.targets = append(a.targets, t)
+		if own == "" || t.Host != own { // a machine always reaches itself
+			l.Targets = append(l.Targets, t)
 		}
 	}
-	a.controls = seen.controlsFor(p, own, rack, w.turn, a.targets)
+	l.Controls = witness.Controls(seen.up[p], own, rack, w.turn, l.Targets)
 	var mu sync.Mutex
 	answers := map[string]detect.Answer{}
 	var questions sync.WaitGroup
 	bounded, cancel := context.WithTimeout(ctx, w.s.times.ProbeTimeout)
-	for _, t := range slices.Concat(a.controls, a.targets) {
+	for _, t := range slices.Concat(l.Controls, l.Targets) {
 		select {
 		case w.slots <- struct{}{}:
 		default:
@@ -180,17 +122,17 @@ func (w *witness) probeMyself(ctx context.Context, seen *pool, p detect.Plane, l
 		questions.Add(1)
 		w.work.Go(func() {
 			defer func() { <-w.slots; questions.Done() }()
-			answer := w.prober.Probe(bounded, p, t.address, t.port)
+			answer := w.prober.Probe(bounded, p, t.Address, t.Port)
 			mu.Lock()
 			defer mu.Unlock()
-			answers[t.host] = answer
+			answers[t.Host] = answer
 		})
 	}
 	w.work.Go(func() {
 		defer cancel()
 		questions.Wait()
 		if ctx.Err() == nil { // our own end is nobody's silence
-			w.tell(a, answers)
+			w.tell(l, answers)
 		}
 	})
 }

@@ -17,7 +17,7 @@ type reader struct {
 
 // readPower has the power of exactly these hosts read, each so often. Readers of devices that an import has replaced,
 // and of a host that is read in haste no more, are replaced.
-func (w *witness) readPower(ctx context.Context, wanted map[string]time.Duration) {
+func (w *watch) readPower(ctx context.Context, wanted map[string]time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for host, r := range w.readers {
@@ -37,7 +37,7 @@ func (w *witness) readPower(ctx context.Context, wanted map[string]time.Duration
 }
 
 // read begins to read all of a host's devices.
-func (w *witness) read(ctx context.Context, host string, every time.Duration) *reader {
+func (w *watch) read(ctx context.Context, host string, every time.Duration) *reader {
 	f := w.s.fencing
 	m, release := f.hold(host)
 	defer release()

@@ -60,7 +60,7 @@ type Server struct {
 	listener  *transport.Server
 	ears      *ears
 	agents    *agents
-	witness   *witness
+	watch     *watch
 	fencing   *fencing
 	inventory *inventory
 	tokens    *tokens
@@ -108,7 +108,7 @@ func New(o Options) (*Server, error) {
 	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, o.Registry), &tokens{s: s}
 	s.ears = newEars(times, s.heard, s.metrics.detectedLate)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
-	s.fencing, s.witness = newFencing(s, o.Drivers), newWitness(s, o.Prober)
+	s.fencing, s.watch = newFencing(s, o.Drivers), newWatch(s, o.Prober)
 	if err := s.open(); err != nil {
 		stopErr := s.Stop(context.Background())
 		return nil, errors.Join(err, stopErr)
@@ -184,7 +184,7 @@ func (s *Server) Start() error {
 	if s.api != nil {
 		s.api.Start()
 	}
-	for _, run := range []func(context.Context){s.ears.run, s.govern, s.inventory.run, s.witness.run, s.fencing.watch, s.keepHouse} {
+	for _, run := range []func(context.Context){s.ears.run, s.govern, s.inventory.run, s.watch.run, s.fencing.watch, s.keepHouse} {
 		s.running.Go(func() { run(s.ctx) })
 	}
 	s.listener.Start()

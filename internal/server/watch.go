@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/witness"
 )
 
 // Prober asks one address for life: ICMP echo and the agent's probe port, both with a fresh nonce.
@@ -16,16 +17,13 @@ type Prober interface {
 
 const (
 	serveEvery = 100 * time.Millisecond
-	witnesses  = 3   // agents asked about one suspect on one plane; this server probes besides
-	controls   = 3   // control hosts beside the targets of an order
-	perOrder   = 24  // of one order; agents take 32 addresses, controls included
 	ownProbes  = 256 // this server's own questions under way
 	askedFor   = 10 * time.Second
 )
 
-// witness does what the detector wants: while a host is suspect, probes by agents and by this server on each plane and
+// watch does what the detector wants: while a host is suspect, probes by agents and by this server on each plane and
 // readings of the host's power; at all other times one look at each plane of each host every few seconds, by one agent.
-type witness struct {
+type watch struct {
 	s      *Server
 	prober Prober
 	slots  chan struct{} // this server's own questions
@@ -33,27 +31,21 @@ type witness struct {
 
 	mu      sync.Mutex
 	readers map[string]*reader
-	last    map[onPlane]time.Time // last probe
+	pace    *witness.Pace
 	asked   map[uint64]asked
 	pool    *pool
 	turn    int
 }
 
-// onPlane is one plane of one host.
-type onPlane struct {
-	host  string
-	plane detect.Plane
-}
-
-func newWitness(s *Server, p Prober) *witness {
-	return &witness{
-		s: s, prober: p, slots: make(chan struct{}, ownProbes), readers: map[string]*reader{}, last: map[onPlane]time.Time{},
+func newWatch(s *Server, p Prober) *watch {
+	return &watch{
+		s: s, prober: p, slots: make(chan struct{}, ownProbes), readers: map[string]*reader{}, pace: witness.NewPace(),
 		asked: map[uint64]asked{}, pool: &pool{},
 	}
 }
 
 // run serves until ctx ends, and returns when all that it began has ended.
-func (w *witness) run(ctx context.Context) {
+func (w *watch) run(ctx context.Context) {
 	defer w.work.Wait()
 	tick, slow := time.NewTicker(serveEvery), time.NewTicker(w.s.times.SlowProbeEvery)
 	defer tick.Stop()
@@ -71,26 +63,23 @@ func (w *witness) run(ctx context.Context) {
 }
 
 // serve starts what is wanted and ends what no longer is.
-func (w *witness) serve(ctx context.Context, wants []detect.Want) {
+func (w *watch) serve(ctx context.Context, wants []detect.Want) {
 	power := map[string]time.Duration{}
-	due := map[detect.Plane][]string{}
 	leads := w.s.reign.Load() != nil
 	for _, want := range wants {
 		if want.PowerEvery > 0 && leads {
 			power[want.Host] = want.PowerEvery
 		}
-		for _, p := range want.Planes {
-			if w.due(onPlane{want.Host, p}, want.ProbeEvery) {
-				due[p] = append(due[p], want.Host)
-			}
-		}
 	}
+	w.mu.Lock()
+	due := w.pace.Wanted(time.Now(), wants)
+	w.mu.Unlock()
 	w.readPower(ctx, power)
 	w.forget()
 	for p, hosts := range due {
 		seen := w.candidates()
 		list := seen.targets(p, hosts)
-		w.order(seen, p, list, witnesses)
+		w.order(seen, p, list, witness.PerSuspect)
 		if p == detect.Management || w.s.o.ProbeAllPlanes {
 			w.probeMyself(ctx, seen, p, list)
 		}
@@ -99,7 +88,7 @@ func (w *witness) serve(ctx context.Context, wants []detect.Want) {
 
 // round looks once at each plane of all hosts that pulse: a silent storage network is noticed by nobody else. Pulses
 // themselves are life on management.
-func (w *witness) round() {
+func (w *watch) round() {
 	if w.s.reign.Load() == nil {
 		return
 	}
@@ -107,7 +96,7 @@ func (w *witness) round() {
 	for _, p := range []detect.Plane{detect.Storage, detect.Tenant} {
 		var hosts []string
 		for host, a := range w.s.agents.connected() {
-			if a.Planes[string(p)] != "" && w.due(onPlane{host, p}, w.s.times.SlowProbeEvery/2) {
+			if a.Planes[string(p)] != "" && w.due(host, p, w.s.times.SlowProbeEvery/2) {
 				hosts = append(hosts, host)
 			}
 		}
@@ -115,19 +104,14 @@ func (w *witness) round() {
 	}
 }
 
-func (w *witness) due(l onPlane, every time.Duration) bool {
+func (w *watch) due(host string, p detect.Plane, every time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := time.Now()
-	if now.Sub(w.last[l]) < every {
-		return false
-	}
-	w.last[l] = now
-	return true
+	return w.pace.Due(time.Now(), host, p, every)
 }
 
 // forget drops what has had its time.
-func (w *witness) forget() {
+func (w *watch) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -136,12 +120,5 @@ func (w *witness) forget() {
 			delete(w.asked, id)
 		}
 	}
-	if len(w.last) > 0 && now.Sub(w.pool.swept) > time.Minute {
-		w.pool.swept = now
-		for l, at := range w.last {
-			if now.Sub(at) > time.Minute {
-				delete(w.last, l)
-			}
-		}
-	}
+	w.pace.Forget(now)
 }
