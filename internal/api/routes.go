@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"reflect"
 	"strings"
@@ -67,7 +68,11 @@ type Caller struct {
 
 // Resolve takes the remote address in. There is one token yet, so one name.
 func (c *Caller) Resolve(ctx huma.Context) []error {
-	c.By = "admin@" + ctx.RemoteAddr()
+	from := ctx.RemoteAddr()
+	if host, _, err := net.SplitHostPort(from); err == nil {
+		from = host // the port says nothing to people
+	}
+	c.By = "admin@" + from
 	return nil
 }
 

@@ -149,6 +149,7 @@ func (p *page) host(h api.HostDetail) {
 		{"free", fmt.Sprintf("%d MiB, %d vCPUs", h.FreeMB, h.FreeVCPUs)},
 		{"last life", p.lifeText(h.Host)},
 		{"agent", p.agentText(h)},
+		{"machine", machineText(h.Joined)},
 	}
 	if h.Maintenance != nil {
 		facts = append(facts, []string{"maintenance", fmt.Sprintf("%s (%s%s)", h.Maintenance.Reason, h.Maintenance.By, p.sinceText(h.Maintenance.At))})
@@ -186,6 +187,14 @@ func serviceText(s engine.Service) string {
 		parts = append(parts, "forced down")
 	}
 	return strings.Join(parts, ", ")
+}
+
+// machineText is what the machine's firmware says it is: what people compare with the label before they give their word.
+func machineText(j *api.AgentRecord) string {
+	if j == nil {
+		return "-"
+	}
+	return fmt.Sprintf("serial %s, UUID %s", dash(j.Serial), dash(j.UUID))
 }
 
 func (p *page) lifeText(h api.Host) string {

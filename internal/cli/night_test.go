@@ -57,7 +57,7 @@ func (*nightly) Host(_ context.Context, name string) (api.HostDetail, error) {
 			return api.HostDetail{
 				Host:   h,
 				Planes: []api.Plane{{Plane: "management", Address: "10.0.0.17", State: "silent", LastLife: at(15 * time.Second), SilentFor: 14.6, WitnessedBy: []string{"server-1", "compute-12"}}},
-				Joined: &api.AgentRecord{Version: "v0-test"}, Devices: devices()[:1], Guests: vms()[:1],
+				Joined: &api.AgentRecord{Version: "v0-test", Serial: "CZ3107", UUID: "4c4c4544-0042-3510-8052-b4c04f564433"}, Devices: devices()[:1], Guests: vms()[:1],
 			}, nil
 		}
 	}

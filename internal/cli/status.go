@@ -229,7 +229,7 @@ const troublesShown = 5
 
 func (p *page) fencingText(f api.FencingStatus) {
 	if f.Hosts == 0 {
-		p.line("Fencing: no host is protected yet (ninelives fence import FILE).")
+		p.line("Fencing: no host is protected yet.")
 		return
 	}
 	text := fmt.Sprintf("Fencing: %d of %s could be fenced now", f.Could, count(f.Hosts, "host"))

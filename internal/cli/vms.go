@@ -81,7 +81,7 @@ func (a *app) vmExplainCommand() *cobra.Command {
 		Use:   "explain VM",
 		Short: "Why a VM is (not) protected, what would happen, what happened",
 		Long: `Explains one VM, by id or name: where it runs, which rule protects it or why it isn't protected, what would happen if
-its host died now, and, if its host has died, what was done and when, with the evidence. Times are UTC.`,
+its host died now, and, if its host has died, what was done and when, and why. Times are UTC.`,
 		Example: `  ninelives vm explain db-1
   ninelives vm explain db-1 --full      # every line on record
   ninelives policy explain db-1         # rule by rule`,
@@ -195,11 +195,7 @@ func story(e explained, full bool) [][]string {
 	}
 	s := i.Stages
 	add(s.Suspect, i.Host+" fell silent", silence(s))
-	evidence := i.Reason
-	if len(i.Evidence) > 0 {
-		evidence = strings.Join(i.Evidence, "; ")
-	}
-	add(s.Verdict, "verdict "+string(i.Verdict), evidence)
+	add(s.Verdict, "verdict "+string(i.Verdict), i.Reason)
 	add(s.Proof, "proof", proofText(i.Proof))
 	add(s.TakenOut, "Nova told", takenOutText(i.Out))
 	if full {

@@ -178,11 +178,7 @@ func (b *backend) Arm(ctx context.Context, a api.Arming) (api.Reply, error) {
 			return api.Reply{}, err
 		}
 	}
-	shadow := engine.Asked{By: a.By, Verb: engine.ShadowOff, Reason: a.Reason}
-	if a.Shadow {
-		shadow.Verb = engine.ShadowOn
-	}
-	if _, err := b.Ask(ctx, shadow); err != nil {
+	if err := b.setShadow(ctx, a); err != nil {
 		return api.Reply{}, err
 	}
 	r, err := b.Ask(ctx, engine.Asked{By: a.By, Verb: engine.Arm, Reason: a.Reason})
@@ -190,6 +186,22 @@ func (b *backend) Arm(ctx context.Context, a api.Arming) (api.Reply, error) {
 		r.Text += fmt.Sprintf("; `ninelives doctor` finds %d errors that would stop a recovery or make it worse", left)
 	}
 	return r, err
+}
+
+func (b *backend) setShadow(ctx context.Context, a api.Arming) error {
+	now, err := see(ctx, b, func(_ *reign, e *engine.Engine) engine.Switches {
+		s, _ := e.Switches()
+		return s
+	})
+	if err != nil || now.Shadow == a.Shadow {
+		return err
+	}
+	ask := engine.Asked{By: a.By, Verb: engine.ShadowOff, Reason: a.Reason}
+	if a.Shadow {
+		ask.Verb = engine.ShadowOn
+	}
+	_, err = b.Ask(ctx, ask)
+	return err
 }
 
 // mayArm refuses while doctor finds what forbids it, and counts the other errors.

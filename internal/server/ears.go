@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -107,14 +106,25 @@ func heard(c detect.Change) engine.Assessed {
 		Since: c.Since, Reason: c.Reason,
 	}
 	for _, x := range c.Evidence {
-		source := x.Source
-		if x.Plane != "" {
-			source += " on " + string(x.Plane)
-		}
-		ev.Evidence = append(ev.Evidence, fmt.Sprintf("%s %s: %s", x.At.UTC().Format("15:04:05.0"), source, x.Says))
+		ev.Evidence = append(ev.Evidence, sentence(x))
 		if x.Kind == detect.KindPower && x.Via != "" {
 			ev.Via = x.Via
 		}
 	}
 	return ev
+}
+
+// sentence is an observation in words: when, who, where, what. What it doesn't know of these it leaves out.
+func sentence(x detect.Evidence) string {
+	where := x.Source
+	switch {
+	case x.Plane != "" && where != "":
+		where += " on " + string(x.Plane)
+	case x.Plane != "":
+		where = string(x.Plane)
+	}
+	if x.At.IsZero() {
+		return where + ": " + x.Says
+	}
+	return x.At.UTC().Format("15:04:05.0") + " " + where + ": " + x.Says
 }
