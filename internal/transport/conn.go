@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -68,9 +70,40 @@ func (c *watchedConn) howEnded(quiet time.Duration) (End, error) {
 
 var errSilent = errors.New("nothing came for too long")
 
-// watchedTLS hands each call the connection that it came on.
+// watchedTLS hands each call the connection that it came on, and lets only so many in at once.
 type watchedTLS struct {
 	credentials.TransportCredentials
+	door door
+}
+
+// door bounds the handshakes under way. When 10,000 agents come back at once, all of their handshakes side by side would
+// each take longer than an agent waits: none would end, and the agents that are linked already would starve. In turn,
+// they take as long as they take. Who has waited for maxWait is sent away, to come back when the agent's delay says:
+// later on it would only find that the agent has given up.
+type door chan struct{}
+
+const (
+	maxWait = 5 * time.Second
+	maxStay = time.Second // who is slower than this keeps nobody else out any longer
+)
+
+var errBusy = errors.New("too many agents connect at once")
+
+// newDoor lets as many in as can be worked on: a handshake is computing, but for one round trip.
+func newDoor() door { return make(door, 4*runtime.GOMAXPROCS(0)) }
+
+// enter waits for a place, which leave gives back.
+func (d door) enter() (leave func(), err error) {
+	wait := time.NewTimer(maxWait)
+	defer wait.Stop()
+	select { // those who wait are served in the order they came
+	case d <- struct{}{}:
+	case <-wait.C:
+		return nil, errBusy
+	}
+	leave = sync.OnceFunc(func() { <-d })
+	stay := time.AfterFunc(maxStay, leave)
+	return func() { stay.Stop(); leave() }, nil
 }
 
 // peerAuth is what a call knows of its connection.
@@ -81,6 +114,11 @@ type peerAuth struct {
 
 // ServerHandshake wraps the connection below TLS: only there can a reset be told from an end.
 func (w watchedTLS) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	leave, err := w.door.enter()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer leave()
 	watched := watch(raw)
 	conn, info, err := w.TransportCredentials.ServerHandshake(watched)
 	if err != nil {
@@ -95,5 +133,5 @@ func (w watchedTLS) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 
 // Clone is part of the interface.
 func (w watchedTLS) Clone() credentials.TransportCredentials {
-	return watchedTLS{w.TransportCredentials.Clone()}
+	return watchedTLS{w.TransportCredentials.Clone(), w.door}
 }

@@ -60,7 +60,7 @@ func Listen(o ServerOptions) (*Server, error) {
 	}
 	tls := credentials.NewTLS(pki.ServerTLS(s.credentials))
 	s.grpc = grpc.NewServer(
-		grpc.Creds(watchedTLS{tls}),
+		grpc.Creds(watchedTLS{tls, newDoor()}),
 		grpc.ForceServerCodecV2(newCodec()),
 		// Small buffers (gRPC shares the write buffers by itself): with gRPC's 32 KiB a link, 10,000 agents would not fit into the bar of 1 GiB.
 		grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10),
