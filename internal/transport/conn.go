@@ -101,9 +101,9 @@ func (d door) enter() (leave func(), err error) {
 	case <-wait.C:
 		return nil, errBusy
 	}
-	leave = sync.OnceFunc(func() { <-d })
-	stay := time.AfterFunc(maxStay, leave)
-	return func() { stay.Stop(); leave() }, nil
+	free := sync.OnceFunc(func() { <-d })
+	stay := time.AfterFunc(maxStay, free)
+	return func() { stay.Stop(); free() }, nil
 }
 
 // peerAuth is what a call knows of its connection.
