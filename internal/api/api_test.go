@@ -246,7 +246,7 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 
 type panicking struct{ fake }
 
-func (*panicking) Devices(context.Context) ([]Device, error) { panic("a bug") }
+func (*panicking) Devices(context.Context, Page) (Part[Device], error) { panic("a bug") }
 
 func TestAPanicEndsItsRequestOnly(t *testing.T) {
 	_, base := serve(t, &panicking{})

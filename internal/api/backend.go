@@ -23,17 +23,33 @@ type Watcher interface {
 	Ready(ctx context.Context) error
 	// Status works on every server.
 	Status(ctx context.Context) (Status, error)
-	Hosts(ctx context.Context) ([]Host, error)
+	// Hosts are all compute hosts, by name; a page continues after a host's name.
+	Hosts(ctx context.Context, p Page) (Part[Host], error)
 	Host(ctx context.Context, name string) (HostDetail, error)
-	// Incidents are those in a state (open, closed; anything else: all) of a host ("": of all), newest first.
-	Incidents(ctx context.Context, state, host string) ([]Incident, error)
+	// Incidents are those in a state (open, closed; anything else: all) of a host ("": of all), newest first; a page
+	// continues after an incident's ID.
+	Incidents(ctx context.Context, state, host string, p Page) (Part[Incident], error)
 	Incident(ctx context.Context, id string) (IncidentDetail, error)
-	// VMs are those on a host and of a project (id or name), as last listed; "" is all.
-	VMs(ctx context.Context, host, project string) ([]VM, error)
+	// VMs are those on a host and of a project (id or name), as last listed, by host and id; "" is all. A page continues
+	// after HOST/ID.
+	VMs(ctx context.Context, host, project string, p Page) (Part[VM], error)
 	// VM tells all about the VMs with this id or name; there may be several.
 	VM(ctx context.Context, idOrName string) ([]VM, error)
 	Plan(ctx context.Context, hosts []string) (Plan, error)
 	Doctor(ctx context.Context) (Diagnosis, error)
+}
+
+// Page is what part of a list is wanted: at most Limit entries (0: all) after the one that After names ("": from the
+// beginning). What After names need not be there any more.
+type Page struct {
+	After string
+	Limit int
+}
+
+// Part is a part of a list. Next is the After of the next one, "" if this was the last.
+type Part[T any] struct {
+	List []T
+	Next string
 }
 
 // Operator takes what operators ask.
@@ -68,7 +84,8 @@ type Policies interface {
 
 // Devices are the fence devices.
 type Devices interface {
-	Devices(ctx context.Context) ([]Device, error)
+	// Devices are all fence devices, by host; a page ends with a host's last one and continues after a host's name.
+	Devices(ctx context.Context, p Page) (Part[Device], error)
 	// CheckDevices checks the devices of these hosts now (none: of all); nothing is switched.
 	CheckDevices(ctx context.Context, hosts []string) ([]Device, error)
 	ImportDevices(ctx context.Context, by string, f File) (Imported, error)

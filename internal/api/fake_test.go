@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -43,21 +44,23 @@ func (f *fake) Ready(context.Context) error { return f.ready }
 func (f *fake) Status(context.Context) (Status, error) {
 	return Status{Cluster: "mycloud"}, f.note("status")
 }
-func (f *fake) Hosts(context.Context) ([]Host, error) { return nil, f.note("hosts") }
+func (f *fake) Hosts(_ context.Context, p Page) (Part[Host], error) {
+	return Part[Host]{Next: p.After}, f.note(fmt.Sprint("hosts ", p.Limit))
+}
 func (f *fake) Host(_ context.Context, name string) (HostDetail, error) {
 	return HostDetail{Host: Host{HostFacts: engine.HostFacts{Name: name}}}, f.note("host " + name)
 }
 
-func (f *fake) Incidents(_ context.Context, state, host string) ([]Incident, error) {
-	return nil, f.note("incidents " + state + " " + host)
+func (f *fake) Incidents(_ context.Context, state, host string, _ Page) (Part[Incident], error) {
+	return Part[Incident]{}, f.note("incidents " + state + " " + host)
 }
 
 func (f *fake) Incident(_ context.Context, id string) (IncidentDetail, error) {
 	return IncidentDetail{}, f.note("incident " + id)
 }
 
-func (f *fake) VMs(_ context.Context, host, project string) ([]VM, error) {
-	return nil, f.note("vms " + host + " " + project)
+func (f *fake) VMs(_ context.Context, host, project string, _ Page) (Part[VM], error) {
+	return Part[VM]{}, f.note("vms " + host + " " + project)
 }
 func (f *fake) VM(_ context.Context, vm string) ([]VM, error) { return nil, f.note("vm " + vm) }
 func (f *fake) Plan(context.Context, []string) (Plan, error)  { return Plan{}, f.note("plan") }
@@ -98,7 +101,9 @@ func (f *fake) DiffPolicy(context.Context, File) (PolicyDiff, error) {
 func (f *fake) ExplainPolicy(_ context.Context, vm string) ([]PolicyVerdict, error) {
 	return nil, f.note("explain " + vm)
 }
-func (f *fake) Devices(context.Context) ([]Device, error)                { return nil, f.note("devices") }
+func (f *fake) Devices(context.Context, Page) (Part[Device], error) {
+	return Part[Device]{}, f.note("devices")
+}
 func (f *fake) CheckDevices(context.Context, []string) ([]Device, error) { return nil, f.note("probe") }
 func (f *fake) ImportDevices(context.Context, string, File) (Imported, error) {
 	return Imported{}, f.note("import")

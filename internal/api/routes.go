@@ -170,15 +170,19 @@ func (r router) log(text, path string, err error) {
 type (
 	hostList struct {
 		Hosts []Host `json:"hosts"`
+		Following
 	}
 	incidentList struct {
 		Incidents []Incident `json:"incidents"`
+		Following
 	}
 	vmList struct {
 		VMs []VM `json:"vms"`
+		Following
 	}
 	deviceList struct {
 		Devices []Device `json:"devices"`
+		Following
 	}
 	verdictList struct {
 		VMs []PolicyVerdict `json:"vms"`
@@ -196,6 +200,21 @@ func list[T any](v []T) []T {
 	return v
 }
 
+// Paging is how a long list is asked for. With 10,000 hosts and 200,000 VMs one answer with everything would take seconds,
+// and hundreds of megabytes.
+type Paging struct {
+	After string `query:"after" maxLength:"600" doc:"The last answer's next: the list continues there"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"At most so many entries"`
+}
+
+// Page is the same for a Backend.
+func (p Paging) Page() Page { return Page(p) }
+
+// Following says how a list goes on.
+type Following struct {
+	Next string `json:"next,omitempty" doc:"There is more: ask again with after=NEXT. Absent: this was the end"`
+}
+
 func (r router) watching() {
 	get(r, "/v1/status", "How things stand", func(ctx context.Context, _ *none) (Status, error) { return r.b.Status(ctx) })
 	get(r, "/v1/doctor", "Everything that would stop a recovery, before it does", func(ctx context.Context, _ *none) (Diagnosis, error) {
@@ -204,16 +223,17 @@ func (r router) watching() {
 		return d, err
 	})
 	type inventory struct {
+		Paging
 		Host    string `query:"host" maxLength:"255"`
 		Project string `query:"project" maxLength:"255" doc:"Id or name"`
 	}
 	get(r, "/v1/vms", "VMs as last listed", func(ctx context.Context, in *inventory) (vmList, error) {
-		vms, err := r.b.VMs(ctx, in.Host, in.Project)
-		return vmList{list(vms)}, err
+		vms, err := r.b.VMs(ctx, in.Host, in.Project, in.Page())
+		return vmList{list(vms.List), Following{vms.Next}}, err
 	})
 	get(r, "/v1/vms/{vm}", "All about the VMs with this id or name", func(ctx context.Context, in *aboutVM) (vmList, error) {
 		vms, err := r.b.VM(ctx, in.VM)
-		return vmList{list(vms)}, err
+		return vmList{VMs: list(vms)}, err
 	})
 	post(r, "/v1/plan", "What would happen if these hosts died now", func(ctx context.Context, in *asking[HostsRequest]) (Plan, error) {
 		if len(in.Body.Hosts) == 0 {
@@ -224,9 +244,9 @@ func (r router) watching() {
 }
 
 func (r router) hosts() {
-	get(r, "/v1/hosts", "All compute hosts", func(ctx context.Context, _ *none) (hostList, error) {
-		hosts, err := r.b.Hosts(ctx)
-		return hostList{list(hosts)}, err
+	get(r, "/v1/hosts", "All compute hosts", func(ctx context.Context, in *Paging) (hostList, error) {
+		hosts, err := r.b.Hosts(ctx, in.Page())
+		return hostList{list(hosts.List), Following{hosts.Next}}, err
 	})
 	get(r, "/v1/hosts/{host}", "All about one host", func(ctx context.Context, in *aboutHost) (HostDetail, error) {
 		return r.b.Host(ctx, in.Host)
@@ -260,12 +280,13 @@ func maintenance(on bool) engine.Verb {
 
 func (r router) incidents() {
 	type filter struct {
+		Paging
 		State string `query:"state" enum:"open,closed,all" default:"all"`
 		Host  string `query:"host" maxLength:"255"`
 	}
 	get(r, "/v1/incidents", "Incidents, newest first", func(ctx context.Context, in *filter) (incidentList, error) {
-		incidents, err := r.b.Incidents(ctx, in.State, in.Host)
-		return incidentList{list(incidents)}, err
+		incidents, err := r.b.Incidents(ctx, in.State, in.Host, in.Page())
+		return incidentList{list(incidents.List), Following{incidents.Next}}, err
 	})
 	get(r, "/v1/incidents/{id}", "An incident and its VMs in the order of the queue", func(ctx context.Context, in *aboutIncident) (IncidentDetail, error) {
 		d, err := r.b.Incident(ctx, in.ID)
@@ -303,13 +324,13 @@ func (r router) policy() {
 }
 
 func (r router) fencing() {
-	get(r, "/v1/fence", "All fence devices with their last check", func(ctx context.Context, _ *none) (deviceList, error) {
-		devices, err := r.b.Devices(ctx)
-		return deviceList{list(devices)}, err
+	get(r, "/v1/fence", "All fence devices with their last check", func(ctx context.Context, in *Paging) (deviceList, error) {
+		devices, err := r.b.Devices(ctx, in.Page())
+		return deviceList{list(devices.List), Following{devices.Next}}, err
 	})
 	post(r, "/v1/fence/check", "Check devices now; nothing is switched", func(ctx context.Context, in *asking[HostsRequest]) (deviceList, error) {
 		devices, err := r.b.CheckDevices(ctx, in.Body.Hosts)
-		return deviceList{list(devices)}, err
+		return deviceList{Devices: list(devices)}, err
 	})
 	register(r, http.MethodPost, "/v1/fence/import", "Bring in a devices.yaml", largeBody, func(ctx context.Context, in *asking[File]) (Imported, error) {
 		return r.b.ImportDevices(ctx, in.By, in.Body)

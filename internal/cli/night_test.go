@@ -49,7 +49,9 @@ func hosts() []api.Host {
 	}
 }
 
-func (*nightly) Hosts(context.Context) ([]api.Host, error) { return hosts(), nil }
+func (*nightly) Hosts(context.Context, api.Page) (api.Part[api.Host], error) {
+	return api.Part[api.Host]{List: hosts()}, nil
+}
 
 func (*nightly) Host(_ context.Context, name string) (api.HostDetail, error) {
 	for _, h := range hosts() {
@@ -73,7 +75,10 @@ func devices() []api.Device {
 	}
 }
 
-func (*nightly) Devices(context.Context) ([]api.Device, error) { return devices(), nil }
+func (*nightly) Devices(context.Context, api.Page) (api.Part[api.Device], error) {
+	return api.Part[api.Device]{List: devices()}, nil
+}
+
 func (*nightly) CheckDevices(_ context.Context, hosts []string) ([]api.Device, error) {
 	return slices.DeleteFunc(devices(), func(d api.Device) bool { return len(hosts) > 0 && !slices.Contains(hosts, d.Host) }), nil
 }
@@ -102,7 +107,9 @@ func vms() []api.VM {
 	}
 }
 
-func (*nightly) VMs(context.Context, string, string) ([]api.VM, error) { return vms(), nil }
+func (*nightly) VMs(context.Context, string, string, api.Page) (api.Part[api.VM], error) {
+	return api.Part[api.VM]{List: vms()}, nil
+}
 func (*nightly) VM(_ context.Context, name string) ([]api.VM, error) {
 	return slices.DeleteFunc(vms(), func(v api.VM) bool { return v.Name != name && v.ID != name }), nil
 }
@@ -123,11 +130,12 @@ func incident() api.IncidentDetail {
 	}
 }
 
-func (*nightly) Incidents(_ context.Context, state, host string) ([]api.Incident, error) {
+func (*nightly) Incidents(_ context.Context, state, host string, _ api.Page) (out api.Part[api.Incident], _ error) {
 	if state == "closed" || host != "" && host != "compute-07" {
-		return nil, nil
+		return out, nil
 	}
-	return []api.Incident{incident().Incident}, nil
+	out.List = []api.Incident{incident().Incident}
+	return out, nil
 }
 
 func (*nightly) Incident(_ context.Context, id string) (api.IncidentDetail, error) {
@@ -232,12 +240,16 @@ func (*quiet) Status(context.Context) (api.Status, error) {
 		WaitingForYou: []string{"arm it: ninelives arm"},
 	}, nil
 }
-func (*quiet) Hosts(context.Context) ([]api.Host, error)                         { return nil, nil }
-func (*quiet) Incidents(context.Context, string, string) ([]api.Incident, error) { return nil, nil }
-func (*quiet) VMs(context.Context, string, string) ([]api.VM, error)             { return nil, nil }
-func (*quiet) VM(context.Context, string) ([]api.VM, error)                      { return nil, nil }
-func (*quiet) Devices(context.Context) ([]api.Device, error)                     { return nil, nil }
-func (*quiet) CheckDevices(context.Context, []string) ([]api.Device, error)      { return nil, nil }
+func (*quiet) Hosts(context.Context, api.Page) (out api.Part[api.Host], _ error) { return out, nil }
+func (*quiet) Incidents(context.Context, string, string, api.Page) (out api.Part[api.Incident], _ error) {
+	return out, nil
+}
+func (*quiet) VMs(context.Context, string, string, api.Page) (out api.Part[api.VM], _ error) {
+	return out, nil
+}
+func (*quiet) VM(context.Context, string) ([]api.VM, error)                          { return nil, nil }
+func (*quiet) Devices(context.Context, api.Page) (out api.Part[api.Device], _ error) { return out, nil }
+func (*quiet) CheckDevices(context.Context, []string) ([]api.Device, error)          { return nil, nil }
 func (*quiet) Policy(context.Context) (api.Policy, error) {
 	return api.Policy{Version: "built-in"}, nil
 }
@@ -250,6 +262,6 @@ func (*quiet) Plan(_ context.Context, h []string) (api.Plan, error)             
 type follower struct{ api.Backend }
 
 func (*follower) Ready(context.Context) error { return nil }
-func (*follower) Hosts(context.Context) ([]api.Host, error) {
-	return nil, api.NotLeading("server-2", "server-1")
+func (*follower) Hosts(context.Context, api.Page) (out api.Part[api.Host], _ error) {
+	return out, api.NotLeading("server-2", "server-1")
 }

@@ -21,6 +21,9 @@ type Reader interface {
 	Capabilities(ctx context.Context) (Capabilities, error)
 	// Services lists the nova-compute services of all hosts.
 	Services(ctx context.Context) ([]Service, error)
+	// Service reads one host's nova-compute service: in a cloud of thousands of hosts the list of all takes Nova seconds.
+	// ErrNotFound: Nova knows none, or the host's cell doesn't answer.
+	Service(ctx context.Context, host string) (Service, error)
 	// Hypervisors lists all hypervisors; one host may have several (Ironic) or none (never started).
 	Hypervisors(ctx context.Context) ([]Hypervisor, error)
 	// Aggregates lists all host aggregates.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -31,21 +32,42 @@ type IncidentView struct {
 }
 
 // Hosts returns all hosts, by name.
-func (e *Engine) Hosts() []HostView {
-	out := make([]HostView, 0, len(e.hosts))
-	owner := map[string]string{}
-	for _, in := range e.open {
-		owner[in.Host] = in.ID
+func (e *Engine) Hosts() []HostView { return e.HostsAfter("", len(e.hosts)) }
+
+// HostsAfter returns at most n hosts, by name, beginning after the one named ("": with the first).
+func (e *Engine) HostsAfter(after string, n int) []HostView {
+	names := slices.Sorted(maps.Keys(e.hosts))
+	at, found := slices.BinarySearch(names, after)
+	if found {
+		at++
 	}
-	for name, h := range e.hosts {
-		out = append(out, HostView{
-			HostFacts: h.facts, Verdict: h.now.Verdict, Suspect: h.now.Suspect, Since: h.now.Since, Reason: h.now.Reason,
-			Evidence: h.now.Evidence, LastLife: h.now.LastLife, Boot: h.now.Boot, Agent: h.report,
-			Maintenance: h.maintenance, Incident: owner[name], VMs: len(h.vms),
-		})
+	names = names[at:min(at+n, len(names))]
+	out := make([]HostView, len(names))
+	for i, name := range names {
+		out[i] = e.hostView(name, e.hosts[name])
 	}
-	slices.SortFunc(out, func(a, b HostView) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// Host returns one host; false: there is none of that name.
+func (e *Engine) Host(name string) (HostView, bool) {
+	h, ok := e.hosts[name]
+	if !ok {
+		return HostView{}, false
+	}
+	return e.hostView(name, h), true
+}
+
+func (e *Engine) hostView(name string, h *host) HostView {
+	v := HostView{
+		HostFacts: h.facts, Verdict: h.now.Verdict, Suspect: h.now.Suspect, Since: h.now.Since, Reason: h.now.Reason,
+		Evidence: h.now.Evidence, LastLife: h.now.LastLife, Boot: h.now.Boot, Agent: h.report,
+		Maintenance: h.maintenance, VMs: len(h.vms),
+	}
+	if in := e.openOn[name]; in != nil {
+		v.Incident = in.ID
+	}
+	return v
 }
 
 // Incidents returns all incidents the engine knows, newest first.
@@ -85,10 +107,15 @@ func (e *Engine) recoveryViews(in *Incident) []Recovery {
 	rs := e.recoveries(in)
 	out := make([]Recovery, len(rs))
 	for i, r := range rs {
-		out[i] = *r
-		out[i].Log, out[i].Attempts = slices.Clone(r.Log), slices.Clone(r.Attempts)
+		out[i] = r.view()
 	}
 	return out
+}
+
+func (r *Recovery) view() Recovery {
+	v := *r
+	v.Log, v.Attempts = slices.Clone(r.Log), slices.Clone(r.Attempts)
+	return v
 }
 
 // Switches returns the operator's switches and the zones in maintenance.
@@ -106,52 +133,41 @@ type InventoryVM struct {
 	Protected string    `json:"protected,omitempty"` // why it is not protected, "" if it is
 }
 
-// Inventory returns the VMs last seen on a host ("" for all), by host and name.
-func (e *Engine) Inventory(host string) []InventoryVM {
-	var out []InventoryVM
+// HostGuests are the VMs last seen on a host. They are shared with the engine, which replaces lists and never changes
+// them: they may be read at any time, and must not be written.
+type HostGuests struct {
+	Host        string
+	Unprotected string // as in HostFacts
+	VMs         []VM
+}
+
+// Guests returns the VMs of all hosts, by host. It costs what the hosts cost, not their VMs: with 200,000 of them, who
+// wants to search or to judge them must not do it in the engine's time.
+func (e *Engine) Guests() []HostGuests {
+	out := make([]HostGuests, 0, len(e.hosts))
 	for name, h := range e.hosts {
-		if host != "" && host != name {
-			continue
-		}
-		for _, vm := range h.vms {
-			d := e.policy.Decide(vm.Facts)
-			out = append(out, InventoryVM{VM: vm, Rule: d.Reason, Action: string(d.Action), Priority: d.Priority, Protected: h.facts.Unprotected})
-		}
+		out = append(out, HostGuests{Host: name, Unprotected: h.facts.Unprotected, VMs: h.vms})
 	}
-	slices.SortFunc(out, func(a, b InventoryVM) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortFunc(out, func(a, b HostGuests) int { return cmp.Compare(a.Host, b.Host) })
 	return out
 }
 
-// Explain returns what is known of the VMs with this id or name, each with its latest recovery.
-func (e *Engine) Explain(idOrName string) []InventoryVM {
-	found := map[string]InventoryVM{}
-	for _, vm := range e.Inventory("") {
-		if vm.ID == idOrName || vm.Name == idOrName {
-			found[vm.ID] = vm
-		}
-	}
+// Stories returns, for each VM with this id or name, its latest recovery.
+func (e *Engine) Stories(idOrName string) []Recovery {
+	latest := map[string]*Recovery{}
 	for id, in := range e.incidents {
 		for _, r := range e.vms[id] {
 			if r.VM.ID != idOrName && r.VM.Name != idOrName {
 				continue
 			}
-			v, ok := found[r.VM.ID]
-			if !ok {
-				v = InventoryVM{VM: r.VM, Rule: r.Rule, Priority: r.Priority}
+			if before := latest[r.VM.ID]; before == nil || in.Stages.Verdict.After(e.incidents[before.Incident].Stages.Verdict) {
+				latest[r.VM.ID] = r
 			}
-			if v.Story == nil || in.Stages.Verdict.After(e.incidents[v.Story.Incident].Stages.Verdict) {
-				c := *r
-				v.Story = &c
-			}
-			found[r.VM.ID] = v
 		}
 	}
-	out := make([]InventoryVM, 0, len(found))
-	for _, v := range found {
-		out = append(out, v)
+	out := make([]Recovery, 0, len(latest))
+	for _, r := range latest {
+		out = append(out, r.view())
 	}
-	slices.SortFunc(out, func(a, b InventoryVM) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }

@@ -205,6 +205,12 @@ func (g *agents) connected() map[string]AgentRecord {
 	return out
 }
 
+func (g *agents) isConnected(host string) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return len(g.links[host]) > 0
+}
+
 // at are the hosts that have an address on one of their planes.
 func (g *agents) at(address string) []string {
 	return g.which(func(a AgentRecord) bool { return has(a.Planes, address) })

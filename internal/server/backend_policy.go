@@ -103,32 +103,22 @@ func (b *backend) DiffPolicy(ctx context.Context, f api.File) (api.PolicyDiff, e
 	if err != nil {
 		return api.PolicyDiff{}, mistaken(err)
 	}
-	type now struct {
-		policy *policy.Policy
-		vms    []policy.VM
-	}
-	is, err := see(ctx, b, func(r *reign, e *engine.Engine) now {
-		n := now{policy: r.policy}
-		for _, vm := range e.Inventory("") {
-			n.vms = append(n.vms, vm.Facts)
-		}
-		return n
-	})
+	is, err := b.guests(ctx)
 	if err != nil {
 		return api.PolicyDiff{}, err
 	}
-	changes := append([]policy.Change{}, policy.Diff(is.policy, p, is.vms)...)
-	return api.PolicyDiff{Old: is.policy.Version(), New: p.Version(), VMs: len(is.vms), Changes: changes, Advice: advice(p)}, nil
+	vms := is.facts()
+	changes := append([]policy.Change{}, policy.Diff(is.policy, p, vms)...)
+	return api.PolicyDiff{Old: is.policy.Version(), New: p.Version(), VMs: len(vms), Changes: changes, Advice: advice(p)}, nil
 }
 
 // ExplainPolicy implements api.Backend.
 func (b *backend) ExplainPolicy(ctx context.Context, vm string) ([]api.PolicyVerdict, error) {
-	out, err := see(ctx, b, func(r *reign, e *engine.Engine) (out []api.PolicyVerdict) {
-		for _, v := range e.Explain(vm) {
-			out = append(out, api.PolicyVerdict{VM: v.Facts, Host: v.Host, Decision: r.policy.Decide(v.Facts), Steps: r.policy.Explain(v.Facts)})
-		}
-		return out
-	})
+	found, is, err := b.explain(ctx, vm)
+	var out []api.PolicyVerdict
+	for _, v := range found {
+		out = append(out, api.PolicyVerdict{VM: v.Facts, Host: v.Host, Decision: is.policy.Decide(v.Facts), Steps: is.policy.Explain(v.Facts)})
+	}
 	if err == nil && len(out) == 0 {
 		err = noVM(vm)
 	}
@@ -136,11 +126,16 @@ func (b *backend) ExplainPolicy(ctx context.Context, vm string) ([]api.PolicyVer
 }
 
 // Devices implements api.Backend.
-func (b *backend) Devices(context.Context) ([]api.Device, error) {
+func (b *backend) Devices(_ context.Context, p api.Page) (api.Part[api.Device], error) {
 	if _, err := b.leading(); err != nil {
-		return nil, err // only the leader checks them
+		return api.Part[api.Device]{}, err // only the leader checks them
 	}
-	return devices(b.s.fencing.states()), nil
+	states, more := b.s.fencing.statesAfter(p.After, p.Limit)
+	out := api.Part[api.Device]{List: devices(states)}
+	if more {
+		out.Next = states[len(states)-1].Host
+	}
+	return out, nil
 }
 
 func devices(states []DeviceState) []api.Device {

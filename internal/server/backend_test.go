@@ -45,6 +45,10 @@ func (c *quietCloud) Services(context.Context) (out []cloud.Service, _ error) {
 	return out, c.err()
 }
 
+func (c *quietCloud) Service(_ context.Context, host string) (cloud.Service, error) {
+	return cloud.Service{ID: "0", Host: host, Zone: "az1", State: "up", UpdatedAt: time.Now()}, c.err()
+}
+
 func (c *quietCloud) Hypervisors(context.Context) (out []cloud.Hypervisor, _ error) {
 	for i := range 3 {
 		name := fmt.Sprintf("compute-%02d", i)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -15,26 +16,38 @@ import (
 const perEvacuation = 8 * time.Second
 
 // Hosts implements api.Backend.
-func (b *backend) Hosts(ctx context.Context) ([]api.Host, error) {
-	return see(ctx, b, func(_ *reign, e *engine.Engine) []api.Host { return e.Hosts() })
+func (b *backend) Hosts(ctx context.Context, p api.Page) (api.Part[api.Host], error) {
+	return see(ctx, b, func(_ *reign, e *engine.Engine) (out api.Part[api.Host]) {
+		if p.Limit == 0 {
+			return api.Part[api.Host]{List: e.HostsAfter(p.After, math.MaxInt32)}
+		}
+		if out.List = e.HostsAfter(p.After, p.Limit+1); len(out.List) > p.Limit {
+			out.List = out.List[:p.Limit]
+			out.Next = out.List[p.Limit-1].Name
+		}
+		return out
+	})
 }
 
 // Host implements api.Backend.
 func (b *backend) Host(ctx context.Context, name string) (api.HostDetail, error) {
-	d, err := see(ctx, b, func(_ *reign, e *engine.Engine) api.HostDetail {
-		d := api.HostDetail{Planes: []api.Plane{}, Devices: []api.Device{}, Guests: append([]api.VM{}, e.Inventory(name)...)}
-		hosts := e.Hosts()
-		if i := slices.IndexFunc(hosts, func(h engine.HostView) bool { return h.Name == name }); i >= 0 {
-			d.Host = hosts[i]
-		}
-		return d
+	type seen struct {
+		guests
+		host  api.Host
+		found bool
+	}
+	h, err := see(ctx, b, func(r *reign, e *engine.Engine) (h seen) {
+		h.guests = guestsOf(r, e)
+		h.host, h.found = e.Host(name)
+		return h
 	})
 	if err != nil {
 		return api.HostDetail{}, err
 	}
-	if d.Name == "" {
+	if !h.found {
 		return api.HostDetail{}, noHost(name)
 	}
+	d := api.HostDetail{Host: h.host, Planes: []api.Plane{}, Devices: []api.Device{}, Guests: h.on(name)}
 	agent, joined := b.s.agents.of(name)
 	if joined {
 		d.Joined = b.agent(agent)
@@ -45,10 +58,8 @@ func (b *backend) Host(ctx context.Context, name string) (api.HostDetail, error)
 			d.Planes = append(d.Planes, plane(p, agent.Planes[string(p.Plane)]))
 		}
 	}
-	for _, st := range b.s.fencing.states() {
-		if st.Host == name {
-			d.Devices = append(d.Devices, device(st))
-		}
+	for _, st := range b.s.fencing.statesOf(name) {
+		d.Devices = append(d.Devices, device(st))
 	}
 	return d, nil
 }
@@ -65,20 +76,20 @@ func plane(p detect.PlaneView, address string) api.Plane {
 }
 
 func (b *backend) agent(a AgentRecord) *api.AgentRecord {
-	_, connected := b.s.agents.connected()[a.Host]
 	return &api.AgentRecord{
-		Version: a.Version, Boot: a.Boot, Joined: a.Joined, Connected: connected, UUID: a.Machine.UUID, Serial: a.Machine.Serial,
+		Version: a.Version, Boot: a.Boot, Joined: a.Joined, Connected: b.s.agents.isConnected(a.Host), UUID: a.Machine.UUID, Serial: a.Machine.Serial,
 		Labels: a.Labels, Stores: a.Stores, NovaHost: a.Nova.Host, Rejoin: a.Rejoin,
 	}
 }
 
 // Incidents implements api.Backend.
-func (b *backend) Incidents(ctx context.Context, state, host string) ([]api.Incident, error) {
-	out, err := see(ctx, b, func(_ *reign, e *engine.Engine) []api.Incident { return e.Incidents() })
-	return slices.DeleteFunc(out, func(in api.Incident) bool {
+func (b *backend) Incidents(ctx context.Context, state, host string, p api.Page) (api.Part[api.Incident], error) {
+	all, err := see(ctx, b, func(_ *reign, e *engine.Engine) []api.Incident { return e.Incidents() })
+	all = slices.DeleteFunc(all, func(in api.Incident) bool {
 		closed := in.Phase == engine.PhaseClosed
 		return host != "" && in.Host != host || state == "open" && closed || state == "closed" && !closed
-	}), err
+	})
+	return paged(all, p, func(in *api.Incident) string { return in.ID }), err
 }
 
 // Incident implements api.Backend.
@@ -94,29 +105,21 @@ func (b *backend) Incident(ctx context.Context, id string) (api.IncidentDetail, 
 }
 
 // VMs implements api.Backend.
-func (b *backend) VMs(ctx context.Context, host, project string) ([]api.VM, error) {
-	if host != "" {
-		if _, ok := b.s.inventory.facts(host); !ok && b.s.reign.Load() != nil {
-			return nil, noHost(host)
-		}
+func (b *backend) VMs(ctx context.Context, host, project string, p api.Page) (api.Part[api.VM], error) {
+	g, err := b.guests(ctx)
+	if err != nil || host == "" {
+		return g.page(project, p, 0, len(g.hosts)), err
 	}
-	out, err := see(ctx, b, func(_ *reign, e *engine.Engine) []api.VM { return e.Inventory(host) })
-	return slices.DeleteFunc(out, func(vm api.VM) bool {
-		return project != "" && vm.Facts.ProjectID != project && vm.Facts.ProjectName != project
-	}), err
+	at, found := g.at(host)
+	if !found {
+		return api.Part[api.VM]{}, noHost(host)
+	}
+	return g.page(project, p, at, at+1), nil
 }
 
 // VM implements api.Backend.
 func (b *backend) VM(ctx context.Context, idOrName string) ([]api.VM, error) {
-	out, err := see(ctx, b, func(_ *reign, e *engine.Engine) []api.VM {
-		out := e.Explain(idOrName)
-		for i := range out {
-			if st := out[i].Story; st != nil {
-				st.Log, st.Attempts = slices.Clone(st.Log), slices.Clone(st.Attempts)
-			}
-		}
-		return out
-	})
+	out, _, err := b.explain(ctx, idOrName)
 	if err == nil && len(out) == 0 {
 		err = noVM(idOrName)
 	}

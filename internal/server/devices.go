@@ -200,23 +200,51 @@ func (f *fencing) changed(before, now DeviceState) {
 
 // states are all devices with their last check, by host and level.
 func (f *fencing) states() []DeviceState {
+	out, _ := f.statesAfter("", 0)
+	return out
+}
+
+// statesAfter are those of the hosts behind the given one, at least n if there are so many (0: all), up to a host's last.
+func (f *fencing) statesAfter(host string, n int) (out []DeviceState, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var out []DeviceState
-	for _, host := range slices.Sorted(maps.Keys(f.machines)) {
-		m := f.machines[host]
-		if m.trouble != "" {
-			out = append(out, DeviceState{Host: host, Level: 1, Trouble: m.trouble})
+	hosts := slices.Sorted(maps.Keys(f.machines))
+	at, found := slices.BinarySearch(hosts, host)
+	if found {
+		at++
+	}
+	for _, host := range hosts[at:] {
+		if n > 0 && len(out) >= n {
+			return out, true
 		}
-		for i, level := range m.levels {
-			for _, d := range level {
-				st, checked := m.health[d.ID()]
-				if !checked {
-					st = DeviceState{Host: host, Device: d.ID(), Driver: d.Driver(), Via: d.Via(), Trouble: "not checked yet"}
-				}
-				st.Level = i + 1
-				out = append(out, st)
+		out = f.machines[host].states(out, host)
+	}
+	return out, false
+}
+
+// statesOf are those of one host.
+func (f *fencing) statesOf(host string) []DeviceState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.machines[host]; m != nil {
+		return m.states(nil, host)
+	}
+	return nil
+}
+
+// states adds a host's. Call with fencing.mu held.
+func (m *machine) states(out []DeviceState, host string) []DeviceState {
+	if m.trouble != "" {
+		out = append(out, DeviceState{Host: host, Level: 1, Trouble: m.trouble})
+	}
+	for i, level := range m.levels {
+		for _, d := range level {
+			st, checked := m.health[d.ID()]
+			if !checked {
+				st = DeviceState{Host: host, Device: d.ID(), Driver: d.Driver(), Via: d.Via(), Trouble: "not checked yet"}
 			}
+			st.Level = i + 1
+			out = append(out, st)
 		}
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +39,7 @@ type patient struct {
 	hosts    []engine.HostView
 	agents   map[string]AgentRecord
 	devices  []DeviceState
-	vms      []engine.InventoryVM
+	vms      iter.Seq[engine.InventoryVM]
 	policy   *policy.Policy
 	switches engine.Switches
 
@@ -124,7 +125,7 @@ func checks() []check {
 func (b *backend) examine(ctx context.Context) (*patient, error) {
 	s := b.s
 	p, err := see(ctx, b, func(r *reign, e *engine.Engine) *patient {
-		p := &patient{hosts: e.Hosts(), vms: e.Inventory(""), policy: r.policy}
+		p := &patient{hosts: e.Hosts(), vms: guestsOf(r, e).all(), policy: r.policy}
 		p.switches, _ = e.Switches()
 		return p
 	})

@@ -115,7 +115,7 @@ func checkConventions(p *patient) []api.Finding {
 		}
 	}
 	vms := 0
-	for _, vm := range p.vms {
+	for vm := range p.vms {
 		_, masakari := vm.Facts.Metadata["HA_Enabled"]
 		_, redHat := vm.Facts.Metadata["evacuable"]
 		if masakari || redHat || slices.Contains(vm.Facts.Tags, "evacuable") {

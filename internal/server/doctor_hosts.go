@@ -145,7 +145,7 @@ func checkPower(p *patient) []api.Finding {
 
 func checkVMs(p *patient) []api.Finding {
 	immovable, held := map[string]int{}, map[string]int{}
-	for _, vm := range p.vms {
+	for vm := range p.vms {
 		if vm.Immovable != "" {
 			immovable[vm.Immovable]++
 		} else if vm.Action == string(policy.Hold) {

@@ -19,7 +19,8 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // healthy is a cloud of twelve hosts with nothing to complain about.
 func healthy() *patient {
 	p := &patient{
-		at: noon, started: noon.Add(-time.Hour), policy: policy.Default(), switches: engine.Switches{Armed: true}, agents: map[string]AgentRecord{},
+		vms: slices.Values([]engine.InventoryVM(nil)),
+		at:  noon, started: noon.Add(-time.Hour), policy: policy.Default(), switches: engine.Switches{Armed: true}, agents: map[string]AgentRecord{},
 		caps: cloud.Capabilities{
 			Min: 1, Max: 96, UserID: "u1", User: "ninelives", Project: "service", Roles: []string{"admin"},
 			Endpoints: map[string]string{"identity": "i", "compute": "c", "placement": "p", "image": "g"},
@@ -87,7 +88,7 @@ func TestDoctor(t *testing.T) {
 			p.evacuations = []cloud.Migration{{UserID: "u2"}, {UserID: "u1"}, {UserID: "u2"}, {}}
 		}, "others-evacuate", api.Refuse, []string{"u2", "2 VMs"}, true},
 		{"marked VMs", func(p *patient) {
-			p.vms = []engine.InventoryVM{{VM: engine.VM{Facts: policy.VM{Metadata: map[string]string{"HA_Enabled": "True"}}}}}
+			p.vms = slices.Values([]engine.InventoryVM{{VM: engine.VM{Facts: policy.VM{Metadata: map[string]string{"HA_Enabled": "True"}}}}})
 		}, "others-conventions", api.Warn, []string{"1 VMs"}, false},
 		{"marked aggregates", func(p *patient) {
 			p.aggregates = []cloud.Aggregate{{Name: "gold", Metadata: map[string]string{"evacuable": "true", "instanceha:max_failures": "2"}}}
@@ -109,10 +110,10 @@ func TestDoctor(t *testing.T) {
 		{"a device fails", func(p *patient) { p.devices[2].Working, p.devices[2].Trouble = false, "login: refused" }, "device", api.Refuse, []string{"compute-01", "login: refused"}, false},
 		{"a BMC alone", func(p *patient) { p.devices = p.devices[:1] }, "bmc-alone", api.Tell, []string{"compute-00", "PDU"}, false},
 		{"an emulated TPM", func(p *patient) {
-			p.vms = []engine.InventoryVM{{VM: engine.VM{Immovable: "it has an emulated TPM"}}, {VM: engine.VM{Immovable: "it has an emulated TPM"}}}
+			p.vms = slices.Values([]engine.InventoryVM{{VM: engine.VM{Immovable: "it has an emulated TPM"}}, {VM: engine.VM{Immovable: "it has an emulated TPM"}}})
 		}, "immovable", api.Warn, []string{"2 VMs", "emulated TPM"}, false},
 		{"a rule in doubt", func(p *patient) {
-			p.vms = []engine.InventoryVM{{Action: string(policy.Hold), Rule: "can't tell whether rule gold matches: image properties unknown"}}
+			p.vms = slices.Values([]engine.InventoryVM{{Action: string(policy.Hold), Rule: "can't tell whether rule gold matches: image properties unknown"}})
 		}, "rule-unknown", api.Warn, []string{"gold"}, false},
 		{"a policy with advice", func(p *patient) {
 			var err error

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -78,18 +77,13 @@ func without(ids []string, drop map[string]bool) []string {
 }
 
 func (v *inventory) service(ctx context.Context, host string) (engine.Service, error) {
-	services, err := v.cloud.Services(ctx)
+	s, err := v.cloud.Service(ctx, host)
 	if err != nil {
 		return engine.Service{}, err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, s := range services {
-		if s.Host == host {
-			return serviceOf(s, v.fresh(s, time.Now())), nil
-		}
-	}
-	return engine.Service{}, fmt.Errorf("no nova-compute service of %s is known to Nova", host)
+	return serviceOf(s, v.fresh(s, time.Now())), nil
 }
 
 func (v *inventory) readService(ctx context.Context, a engine.Action) engine.Event {

@@ -120,6 +120,32 @@ func call[T any](ctx context.Context, c *Client, method, path string, query url.
 	return out, err
 }
 
+// part is a part of a list as it comes.
+type part[T any] interface {
+	entries() []T
+	next() string
+}
+
+// whole asks for a list part by part, until its end.
+func whole[P part[T], T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, error) {
+	var out []T
+	for {
+		p, err := call[P](ctx, c, http.MethodGet, path, query, nil)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p.entries()...)
+		switch next := p.next(); next {
+		case "":
+			return out, nil
+		case query.Get("after"):
+			return nil, fmt.Errorf("the list of %s goes in circles at %s", path, next)
+		default:
+			query.Set("after", next)
+		}
+	}
+}
+
 func esc(s string) string { return url.PathEscape(s) }
 
 // Status asks how things stand.

@@ -1,19 +1,27 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/ninelives-ha/ninelives/internal/api"
 )
 
+type hosts struct {
+	Hosts []api.Host
+	api.Following
+}
+
+func (h hosts) entries() []api.Host { return h.Hosts }
+func (h hosts) next() string        { return h.Next }
+
 // Hosts lists all compute hosts.
 func (c *Client) Hosts(ctx context.Context) ([]api.Host, error) {
-	out, err := call[struct {
-		Hosts []api.Host `json:"hosts"`
-	}](ctx, c, http.MethodGet, "/v1/hosts", nil, nil)
-	return out.Hosts, err
+	return whole[hosts](ctx, c, "/v1/hosts", url.Values{})
 }
 
 // Host tells all about one.
@@ -55,6 +63,14 @@ func (c *Client) Rejoin(ctx context.Context, host string) (api.Reply, error) {
 	return c.onHost(ctx, host, "rejoin", struct{}{})
 }
 
+type incidents struct {
+	Incidents []api.Incident
+	api.Following
+}
+
+func (i incidents) entries() []api.Incident { return i.Incidents }
+func (i incidents) next() string            { return i.Next }
+
 // Incidents lists incidents: state is open, closed or all, host "" is any.
 func (c *Client) Incidents(ctx context.Context, state, host string) ([]api.Incident, error) {
 	q := url.Values{}
@@ -64,10 +80,7 @@ func (c *Client) Incidents(ctx context.Context, state, host string) ([]api.Incid
 	if host != "" {
 		q.Set("host", host)
 	}
-	out, err := call[struct {
-		Incidents []api.Incident `json:"incidents"`
-	}](ctx, c, http.MethodGet, "/v1/incidents", q, nil)
-	return out.Incidents, err
+	return whole[incidents](ctx, c, "/v1/incidents", q)
 }
 
 // Incident tells all about one.
@@ -85,7 +98,15 @@ func (c *Client) Abort(ctx context.Context, id, reason string) (api.Reply, error
 	return call[api.Reply](ctx, c, http.MethodPost, "/v1/incidents/"+esc(id)+"/abort", nil, api.ReasonRequest{Reason: reason})
 }
 
-// VMs lists VMs on a host and of a project; "" is all.
+type vms struct {
+	VMs []api.VM
+	api.Following
+}
+
+func (v vms) entries() []api.VM { return v.VMs }
+func (v vms) next() string      { return v.Next }
+
+// VMs lists VMs on a host and of a project, by host and name; "" is all.
 func (c *Client) VMs(ctx context.Context, host, project string) ([]api.VM, error) {
 	q := url.Values{}
 	if host != "" {
@@ -94,10 +115,11 @@ func (c *Client) VMs(ctx context.Context, host, project string) ([]api.VM, error
 	if project != "" {
 		q.Set("project", project)
 	}
-	out, err := call[struct {
-		VMs []api.VM `json:"vms"`
-	}](ctx, c, http.MethodGet, "/v1/vms", q, nil)
-	return out.VMs, err
+	out, err := whole[vms](ctx, c, "/v1/vms", q)
+	slices.SortFunc(out, func(a, b api.VM) int {
+		return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	})
+	return out, err
 }
 
 // VM explains the VMs with this id or name; there may be several.

@@ -36,12 +36,17 @@ func (c *Client) ExplainPolicy(ctx context.Context, vm string) ([]api.PolicyVerd
 	return out.VMs, err
 }
 
+type deviceList struct {
+	Devices []api.Device
+	api.Following
+}
+
+func (d deviceList) entries() []api.Device { return d.Devices }
+func (d deviceList) next() string          { return d.Next }
+
 // Devices lists all fence devices with their last check.
 func (c *Client) Devices(ctx context.Context) ([]api.Device, error) {
-	out, err := call[struct {
-		Devices []api.Device `json:"devices"`
-	}](ctx, c, http.MethodGet, "/v1/fence", nil, nil)
-	return out.Devices, err
+	return whole[deviceList](ctx, c, "/v1/fence", url.Values{})
 }
 
 // CheckDevices checks the devices of these hosts (none: of all) now.

@@ -100,6 +100,7 @@ func (r *run) hosts(t *testing.T) {
 	}
 }
 
+// service reads one host's service, which must be the one that stands in the list of all.
 func (r *run) service(t *testing.T, host string) cloud.Service {
 	t.Helper()
 	list, err := r.c.Services(r.within(t))
@@ -110,7 +111,14 @@ func (r *run) service(t *testing.T, host string) cloud.Service {
 	if i < 0 {
 		t.Fatalf("no compute service of host %s in %+v", host, list)
 	}
-	return list[i]
+	s, err := r.c.Service(r.within(t), host)
+	if err != nil || s.ID != list[i].ID || s.Host != host {
+		t.Fatalf("the service of %s is %+v, %v; in the list it is %+v", host, s, err, list[i])
+	}
+	if s, err := r.c.Service(r.within(t), host+"-not"); !errors.Is(err, cloud.ErrNotFound) {
+		t.Errorf("the service of a host that isn't there is %+v, %v", s, err)
+	}
+	return s
 }
 
 func (r *run) boot(t *testing.T) {

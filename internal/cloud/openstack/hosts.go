@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/ninelives-ha/ninelives/internal/cloud"
@@ -23,9 +24,31 @@ type wireService struct {
 
 // Services implements cloud.Reader.
 func (c *Client) Services(ctx context.Context) ([]cloud.Service, error) {
-	list, err := one[wireService](ctx, c, "os-services?binary=nova-compute", "services")
+	out, err := c.services(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("cannot list compute services: %w", err)
+	}
+	return out, nil
+}
+
+// Service implements cloud.Reader. Only a service whose host is exactly this one counts: Nova's database may compare
+// without regard to case.
+func (c *Client) Service(ctx context.Context, host string) (cloud.Service, error) {
+	list, err := c.services(ctx, "&host="+url.QueryEscape(host))
+	if err != nil {
+		return cloud.Service{}, fmt.Errorf("cannot read the compute service of %s: %w", host, err)
+	}
+	i := slices.IndexFunc(list, func(s cloud.Service) bool { return s.Host == host })
+	if i < 0 {
+		return cloud.Service{}, fmt.Errorf("%w: Nova knows no nova-compute service of %s", cloud.ErrNotFound, host)
+	}
+	return list[i], nil
+}
+
+func (c *Client) services(ctx context.Context, filter string) ([]cloud.Service, error) {
+	list, err := one[wireService](ctx, c, "os-services?binary=nova-compute"+filter, "services")
+	if err != nil {
+		return nil, err
 	}
 	var out []cloud.Service
 	for _, w := range list {
