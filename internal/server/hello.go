@@ -16,6 +16,7 @@ var _ transport.Handler = (*agents)(nil)
 // waits for nothing: an agent that isn't heard because a disk is slow would be taken for a dead host.
 func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, error) {
 	host := l.Host()
+	h = bounded(g.log, h)
 	g.mu.Lock()
 	a := g.records[host]
 	if id := machineOf(l.Machine()); a.another(id) && !a.Joined.IsZero() {
@@ -104,6 +105,6 @@ func (g *agents) Message(l *transport.Link, m *agentv1.FromAgent) {
 	case *agentv1.FromAgent_Result:
 		g.result(l, m.GetResult())
 	case *agentv1.FromAgent_Alert:
-		g.s.trail.note(engine.Note{Severity: engine.Critical, Host: host, VM: m.GetAlert().GetUuid(), Text: m.GetAlert().GetText()})
+		g.s.trail.note(engine.Note{Severity: engine.Critical, Host: host, VM: cut(m.GetAlert().GetUuid(), wordLimit), Text: cut(m.GetAlert().GetText(), textLimit)})
 	}
 }

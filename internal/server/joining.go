@@ -150,13 +150,17 @@ func (g *agents) recordSome(r *reign) (more bool, err error) {
 	if len(changed) == 0 {
 		return false, nil
 	}
-	ops := make([]store.Op, len(changed))
+	ops, size := make([]store.Op, 0, len(changed)), 0
 	for i, a := range changed {
 		value, err := store.Encode(format, a)
 		if err != nil {
 			return false, err
 		}
-		ops[i] = store.Put(agentsPrefix+a.Host, value)
+		if size += len(value); i > 0 && size > store.MaxBytes/2 {
+			changed, more = changed[:i], true
+			break
+		}
+		ops = append(ops, store.Put(agentsPrefix+a.Host, value))
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, recordWithin)
 	defer cancel()

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"slices"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/cloud"
@@ -67,13 +66,7 @@ func (g *agents) gateSaid(l *transport.Link, m *agentv1.GateState) {
 }
 
 func (g *agents) stores(l *transport.Link, m *agentv1.Stores) {
-	var ids []string
-	for _, st := range m.GetStores() {
-		if st.GetIdentity() != "" {
-			ids = append(ids, st.GetKind()+":"+st.GetIdentity())
-		}
-	}
-	slices.Sort(ids)
+	ids := storeIDs(m)
 	g.said(l, func(r *report) {
 		r.Stores = ids
 		a := g.records[l.Host()]
