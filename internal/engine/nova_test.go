@@ -278,7 +278,7 @@ func (m *machine) reads() string {
 // write carries out a dangerous act and answers it, as told by answers: "" does it; refused, not-sent, unanswered (lost
 // before Nova took it), lost (Nova took it, the answer was lost), doomed (Nova took it, and its migration fails), silent (nothing happens and nobody answers).
 func (w *world) write(a Action) Event {
-	m := w.machines[a.Host]
+	m, v := w.machines[a.Host], w.vms[a.VM]
 	how, text, _ := strings.Cut(w.answers[a.Do], " ")
 	status := 0
 	if how == "refused" {
@@ -307,7 +307,7 @@ func (w *world) write(a Action) Event {
 	case "doomed": // Nova takes it, and it fails at once
 		for _, mv := range w.moves {
 			if a.Do == Evacuate && mv.VM == a.VM && !mv.due.IsZero() {
-				mv.Status, mv.due = "failed", time.Time{}
+				mv.Status, mv.due, v.Status = "failed", time.Time{}, "ERROR"
 			}
 		}
 	case "lost":

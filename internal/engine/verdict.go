@@ -135,10 +135,14 @@ func (e *Engine) beginAnew(in *Incident, phase Phase) {
 	in.Phase, in.Proof, in.Revoked, in.Planned = phase, nil, "", false
 	in.Stages.Verdict, in.foundOff = e.now, zeroTime
 	in.Fencing.Level, in.Fencing.Round, in.Fencing.Next = 0, 0, zeroTime
-	for id, r := range e.vms[in.ID] {
-		if len(r.Attempts) == 0 && r.State != Unaccounted {
-			delete(e.vms[in.ID], id)
+	for _, r := range e.recoveries(in) {
+		inPlace := r.State == Restarting || r.State == Recovered && r.To == in.Host
+		switch {
+		case len(r.Attempts) == 0 && r.State != Unaccounted:
+			delete(e.vms[in.ID], r.VM.ID)
 			e.touchVM(r)
+		case inPlace && r.Open() == nil: // Nova's list may leave it out
+			e.setState(r, Unaccounted, "its host failed again; not listed since")
 		}
 	}
 	delete(e.queues, in.ID)
