@@ -90,10 +90,10 @@ type Engine struct {
 	queues    map[string][]*Recovery          // incident → its VMs in the order of the queue; made when it is asked for
 	gated     map[string]bool                 // hosts whose agents wait for a gate order
 	quorum    QuorumChanged
-	fences    []time.Time // of the last minute, for the rate
-	storm     time.Time   // when the storm interlock last held
-	stormKept time.Time   // what its record says of that
-	swept     time.Time   // when old incidents were last dropped
+	fences    map[string]time.Time // by host, when one was sent to it; of the last minute, for the rate
+	storm     time.Time            // when the storm interlock last held
+	stormKept time.Time            // what its record says of that
+	swept     time.Time            // when old incidents were last dropped
 
 	now      time.Time
 	out      Effects
@@ -116,7 +116,7 @@ func New(cfg Config, p *policy.Policy) *Engine {
 	return &Engine{
 		cfg: cfg.withDefaults(), policy: p, switches: unarmed(),
 		zones: map[string]Maintenance{}, hosts: map[string]*host{}, incidents: map[string]*Incident{}, openOn: map[string]*Incident{},
-		vms: map[string]map[string]*Recovery{}, queues: map[string][]*Recovery{}, gated: map[string]bool{},
+		vms: map[string]map[string]*Recovery{}, queues: map[string][]*Recovery{}, gated: map[string]bool{}, fences: map[string]time.Time{},
 		inflight: map[string]*Action{}, byID: map[string]string{}, dirty: map[string]bool{}, polled: map[string]map[string]time.Time{},
 	}
 }

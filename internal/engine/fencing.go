@@ -17,6 +17,9 @@ func (e *Engine) admit(in *Incident) {
 		return
 	}
 	locks := e.mayFence(in)
+	if e.switches.Shadow && len(locks) == 1 && !in.held(LockShadow) {
+		e.tell(in, "in shadow mode; otherwise now: "+e.wouldDo(in))
+	}
 	e.block(in, locks)
 	if len(locks) == 0 {
 		in.Phase = PhaseFencing
@@ -63,7 +66,9 @@ func (e *Engine) fence(in *Incident) {
 	}
 	level := h.facts.Levels[f.Level]
 	f.At, f.Trying = e.now, merge(f.Trying, strings.Split(level, devicesJoined))
-	e.fences = append(e.fences, e.now)
+	if _, counted := e.fences[in.Host]; !counted { // a retry doesn't count anew
+		e.fences[in.Host] = e.now
+	}
 	why := "make off stick"
 	if in.Verdict != Off {
 		why = "verdict " + string(in.Verdict)

@@ -77,6 +77,32 @@ func (e *Engine) Foresee(hosts []string, perEvacuation time.Duration) (Foreseen,
 	return f, nil
 }
 
+// toldVMs is how many VMs are named in a sentence.
+const toldVMs = 10
+
+// wouldDo says what would follow for an incident that nothing but shadow mode holds back.
+func (e *Engine) wouldDo(in *Incident) string {
+	text := "no device to fence it by"
+	if levels := e.host(in.Host).facts.Levels; len(levels) > 0 {
+		text = "fenced by " + levels[0]
+	}
+	f, err := e.Foresee([]string{in.Host}, 0)
+	if err != nil || len(f.VMs) == 0 {
+		return text + "; no VM is known on it"
+	}
+	for i, vm := range f.VMs {
+		switch {
+		case i == toldVMs:
+			return fmt.Sprintf("%s; and %d more (ninelives plan %s)", text, len(f.VMs)-i, in.Host)
+		case vm.State == Queued && vm.Target != "":
+			text += fmt.Sprintf("; %s to %s", vm.Name, vm.Target)
+		default:
+			text += fmt.Sprintf("; %s %s: %s", vm.Name, vm.State, vm.Reason)
+		}
+	}
+	return text
+}
+
 func (e *Engine) foresee(in *Incident, r *Recovery, load *loads) ForeseenVM {
 	v := ForeseenVM{Order: r.Order, Name: r.VM.Name, ID: r.VM.ID, Host: in.Host, State: r.State, Reason: r.Reason, Rule: r.Rule, Priority: r.Priority}
 	if r.State != Queued {

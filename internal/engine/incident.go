@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -166,6 +167,11 @@ func (in *Incident) acting() bool {
 // fenced reports whether the incident's host is certainly down, as far as its VMs are concerned: there is a proof, and
 // the host isn't merely one that rebooted and runs its VMs again itself.
 func (in *Incident) fenced() bool { return in.Proof != nil && in.Phase != PhaseInPlace }
+
+// held reports whether the incident waits for the interlock of this code.
+func (in *Incident) held(code string) bool {
+	return slices.ContainsFunc(in.Interlocks, func(l Interlock) bool { return l.Code == code })
+}
 
 // coming reports whether the host is on its way back: nothing is sent elsewhere any more, what is left waits for it.
 func (in *Incident) coming() bool {

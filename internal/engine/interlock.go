@@ -2,7 +2,7 @@ package engine
 
 import (
 	"fmt"
-	"slices"
+	"maps"
 	"time"
 )
 
@@ -67,7 +67,8 @@ func (e *Engine) mayWrite(in *Incident) []Interlock {
 	case in.Proof == nil:
 		add(LockProof, "nothing proves that the last boot of "+in.Host+" has ended")
 	case in.Revoked != "":
-		add(LockRevoked, "the proof was contradicted: "+in.Revoked)
+		add(LockRevoked, fmt.Sprintf("the proof was contradicted: %s; ninelives host fence %s --reason … makes certain of it, ninelives incident abort %s --reason … leaves the host as it is",
+			in.Revoked, in.Host, in.ID))
 	case pulsing:
 		add(LockAlive, in.Host+" was switched off, but its last pulse is too fresh; it must fall silent first")
 	}
@@ -112,14 +113,23 @@ func (e *Engine) mayFence(in *Incident) []Interlock {
 	if e.thirdTime(h) && in.Verdict != ByOperator {
 		add(LockRepeated, "third failure of %s within ten minutes: an operator must look (`ninelives host fence %s --reason …`)", in.Host, in.Host)
 	}
-	e.fences = slices.DeleteFunc(e.fences, func(t time.Time) bool { return e.now.Sub(t) > time.Minute })
-	if n := e.policy.FencesPerMinute(); len(e.fences) >= n {
-		add(LockFenceRate, "the policy allows %d fences a minute; that many were sent within the last one", n)
+	if n := e.policy.FencesPerMinute(); e.fencedLately(in.Host) >= n {
+		add(LockFenceRate, "the policy allows %d hosts to be fenced within a minute; that many were within the last one", n)
 	}
 	if why := e.carriesServer(in.Host); why != "" {
 		add(LockServer, "%s", why)
 	}
 	return locks
+}
+
+// fencedLately counts the other hosts that a fence was sent to within the last minute. One whose device doesn't answer
+// is tried again and again; that must not keep the next host from being fenced.
+func (e *Engine) fencedLately(besides string) int {
+	maps.DeleteFunc(e.fences, func(_ string, at time.Time) bool { return e.now.Sub(at) > time.Minute })
+	if _, counted := e.fences[besides]; counted {
+		return len(e.fences) - 1
+	}
+	return len(e.fences)
 }
 
 // secondhand: an incident that an earlier leader opened. Its host may have come back while nobody led; only a verdict

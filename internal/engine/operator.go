@@ -144,10 +144,20 @@ func (e *Engine) fenceByHand(ev Asked) (string, error) {
 	case in.Proof == nil && !e.busy("fence/"+in.ID):
 		in.Verdict, in.Phase, in.Fencing.Next = ByOperator, PhaseOpen, zeroTime
 		e.tell(in, fmt.Sprintf("%s asks to fence it: %s", ev.By, ev.Reason))
+	case in.Revoked != "" && in.Aborted == "":
+		e.afresh(in)
+		e.tell(in, fmt.Sprintf("%s asks to fence it: %s", ev.By, ev.Reason))
 	default:
 		return "", fmt.Errorf("incident %s of %s is already %s", in.ID, ev.Host, in.Phase)
 	}
 	return fmt.Sprintf("incident %s: %s is fenced as soon as the interlocks allow", in.ID, ev.Host), nil
+}
+
+// afresh begins again at the fence, on an operator's word: a contradicted proof is worth nothing.
+func (e *Engine) afresh(in *Incident) {
+	in.Revoked, in.Phase, in.Proof, in.Verdict = "", PhaseOpen, nil, ByOperator
+	in.Out.Done, in.Fencing.Next, in.Fencing.Level = false, zeroTime, 0
+	e.touch(in)
 }
 
 func (e *Engine) readmitByHand(ev Asked) (string, error) {
@@ -168,6 +178,9 @@ func (e *Engine) readmitByHand(ev Asked) (string, error) {
 	}
 	in.Return.Readmit = true
 	e.touch(in)
+	if in.Return.Boot == "" && len(merge(in.Fencing.Commands, in.Fencing.Trying)) == 0 {
+		return fmt.Sprintf("incident %s: no device of %s was used, so none is switched on; it is taken back when somebody has started it", in.ID, in.Host), nil
+	}
 	return fmt.Sprintf("incident %s: %s is brought back", in.ID, in.Host), nil
 }
 
@@ -180,14 +193,16 @@ func (e *Engine) retry(ev Asked) (string, error) {
 	if in.Aborted != "" {
 		return "", fmt.Errorf("incident %s was given up: %s", in.ID, in.Aborted)
 	}
+	if in.Revoked != "" && e.host(in.Host).pulses() {
+		return "", fmt.Errorf("%s lives: ninelives host fence %s --reason … switches it off, ninelives incident abort %s --reason … leaves it as it is", in.Host, in.Host, in.ID)
+	}
 	shared := in.Foreign != "" // somebody else may have moved what still waits here
 	in.Foreign, in.Fencing.Next, in.Fencing.Level = "", zeroTime, 0
 	e.host(in.Host).verdicts = nil
 	e.touchHost(in.Host)
 	switch {
-	case in.Revoked != "": // begins again at the fence, on an operator's word: the old proof is worth nothing
-		in.Revoked, in.Phase, in.Proof, in.Verdict = "", PhaseOpen, nil, ByOperator
-		in.Out.Done = false
+	case in.Revoked != "":
+		e.afresh(in)
 	case in.Out.UndoneByOther && in.Return.Boot == "":
 		in.Out.Done, in.Phase = false, PhaseTakingOut
 	}

@@ -26,6 +26,13 @@ func (e *Engine) hostRecord(name string) HostRecord {
 
 func splitKey(key string) []string { return strings.Split(key, "/") }
 
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 func cloneZones(z map[string]Maintenance) map[string]Maintenance { return maps.Clone(z) }
 
 // damaged says what in a record can't be: it would be forgotten, or belong to something else, or wait for ever in a state
@@ -104,7 +111,7 @@ func (e *Engine) Load(key string, data []byte) error {
 			h.cleared = v.Proof.At
 		}
 		if !v.Fencing.At.IsZero() {
-			e.fences = append(e.fences, v.Fencing.At)
+			e.fences[v.Host] = later(e.fences[v.Host], v.Fencing.At)
 		}
 	case *Recovery:
 		if e.vms[v.Incident] == nil {

@@ -165,6 +165,9 @@ func (e *Engine) evacuate(in *Incident, r *Recovery, target, why string) {
 	if target == "" {
 		text = "evacuate to the scheduler's choice"
 	}
+	if why == whyAnew {
+		text += "; " + why
+	}
 	e.setState(r, Resurrecting, text)
 	e.do("evacuate/"+a.ID, Action{
 		Do: Evacuate, Incident: in.ID, Host: in.Host, VM: r.VM.ID, Target: target, Stopped: r.Stopped, Why: why, attempt: a.ID,

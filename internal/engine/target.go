@@ -58,6 +58,9 @@ func (e *Engine) load() *loads {
 	return l
 }
 
+// whyAnew: a rule of the operator's allows what Nova would do without a word.
+const whyAnew = "no host sees its disk; Nova makes it anew from its image, as the rule allows: what was on it is lost"
+
 // target chooses a named destination: Nova's own scheduler piles VMs up on one host. It still validates our choice.
 // Only after Nova's final refusal of all named ones is the choice left to it, and never for a VM whose disk only some
 // hosts can see: Nova would rebuild it from its image without a word.
@@ -96,6 +99,8 @@ func (e *Engine) target(in *Incident, r *Recovery, l *loads) (string, placement,
 		return "", placeWait, ""
 	}
 	switch {
+	case r.VM.ImageBooted && !bound:
+		return name, placeAt, whyAnew
 	case name == "":
 		return "", placeAt, "Nova refused the named targets; its scheduler chooses"
 	case tried > 0:

@@ -25,7 +25,10 @@ func (e *Engine) inspected(ev Inspected) {
 	}
 	if ev.Evacuations > e.taken(in, r) && !a.Seen {
 		a.Seen = true
-		e.setState(r, Resurrecting, fmt.Sprintf("Nova's instance actions show the request: it was taken. Should no migration record follow, make sure that nothing comes of it, then: ninelives incident retry %s --vm %s", in.ID, r.VM.Name))
+		e.setState(r, Resurrecting, "Nova's instance actions show the request: it was taken; its migration record must follow")
+	}
+	if a.Seen && e.now.Sub(a.Answered) > longUnderWay {
+		e.setState(r, Resurrecting, fmt.Sprintf("Nova's instance actions show the request, but no migration record has followed; make sure that nothing comes of it, then: ninelives incident retry %s --vm %s", in.ID, r.VM.Name))
 	}
 	over := a.Answered.Add(e.cfg.Permit + e.cfg.RequestTTL)
 	if a.Seen || act.Begun.Before(over) || e.last(in, "tracked").Before(over) {
