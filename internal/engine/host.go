@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -68,6 +69,7 @@ type host struct {
 	sent        Gate      // the last gate order that went out
 	gateAt      time.Time // when it was last tried
 	forbidden   []string  // VMs that must not start there until it is taken back: an incident that was given up left it out of service
+	givenUp     string    // the incident that was given up: the host is left alone until it is taken back
 	boot        string    // the last boot whose end, if it ended, an incident has taken in; on record
 	maintenance *Maintenance
 }
@@ -92,6 +94,12 @@ func (h *host) bad() bool {
 	default:
 		return h.now.Suspect
 	}
+}
+
+// takenBack reports whether a host that an incident was given up on lives, and nothing of ours holds it out of service.
+func (h *host) takenBack() bool {
+	s := h.facts.Service
+	return h.alive() && !h.now.Suspect && !s.ForcedDown && !(s.Disabled && strings.HasPrefix(s.DisabledReason, ours))
 }
 
 // steadily reports whether the host may take VMs: it lives without doubt, its service works and nobody wants it left alone.

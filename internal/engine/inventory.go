@@ -10,16 +10,24 @@ func (e *Engine) hostSeen(f HostFacts) {
 		h.serviceAt = e.now
 	}
 	h.facts = f
-	e.liftForbidden(h)
+	e.takeBack(h)
 }
 
-// liftForbidden: an operator took back a host that a given-up incident had left out of service.
-func (e *Engine) liftForbidden(h *host) {
-	if len(h.forbidden) > 0 && e.incidentOf(h.facts.Name) == nil && h.steadily() {
-		h.forbidden = nil
-		e.touchHost(h.facts.Name)
-		e.regate(h.facts.Name)
+// takeBack: an operator took back a host that a given-up incident had left as it was.
+func (e *Engine) takeBack(h *host) {
+	if h.leftAlone() && e.incidentOf(h.facts.Name) == nil && h.takenBack() {
+		e.note(Info, h.facts.Name, "", "", "taken back by an operator: protected again")
+		e.protectAgain(h)
 	}
+}
+
+func (h *host) leftAlone() bool { return h.givenUp != "" || len(h.forbidden) > 0 }
+
+// protectAgain ends what a given-up incident left behind.
+func (e *Engine) protectAgain(h *host) {
+	h.givenUp, h.forbidden = "", nil
+	e.touchHost(h.facts.Name)
+	e.regate(h.facts.Name)
 }
 
 // hostForgotten forgets a host that Nova no longer lists. One that pulses is no less there for a cell that doesn't answer.

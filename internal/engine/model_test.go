@@ -27,10 +27,12 @@ type model struct {
 	trace    []string
 	heard    map[string]Assessed // what detection last said
 	silent   map[string]time.Time
-	keep     int           // lines of the trace to print
+	keep     int // lines of the trace to print
+	replies  []Reply
 	slow     time.Duration // how long answers to writes are under way
 	disarmed bool
 	operator map[string]bool // services that an operator disabled
+	resting  map[string]bool // hosts in maintenance
 }
 
 // modelAct is an action on its way: carried out at do, answered at answer (zero: never).
@@ -50,7 +52,7 @@ const (
 
 func newModel(t *rapid.T) *model {
 	m := &model{
-		t: t, keep: 4000, now: epochStart, records: map[string][]byte{}, heard: map[string]Assessed{}, silent: map[string]time.Time{}, operator: map[string]bool{},
+		t: t, keep: 4000, now: epochStart, records: map[string][]byte{}, heard: map[string]Assessed{}, silent: map[string]time.Time{}, operator: map[string]bool{}, resting: map[string]bool{},
 		cfg: Config{Epoch: 1, User: "ninelives", RequestTTL: modelTTL, Permit: 2 * time.Second}, w: newWorld(epochStart),
 	}
 	m.e = armed(New(m.cfg, policy.Default()))
@@ -100,6 +102,8 @@ func (m *model) step(ev Event) {
 		}
 		m.records[r.Key] = data
 	}
+	m.replies = append(m.replies, eff.Replies...)
+	m.standing()
 	for _, n := range eff.Notes {
 		m.log("    say %s: %s", n.Host, n.Text)
 	}
@@ -112,6 +116,16 @@ func (m *model) step(ev Event) {
 		m.due = append(m.due, modelAct{a: a, epoch: m.cfg.Epoch, do: m.now.Add(delay)})
 	}
 	m.checkState()
+}
+
+// standing reads what the operator's switches say, after each step.
+func (m *model) standing() {
+	s, zones := m.e.Switches()
+	m.disarmed = !s.Armed || s.Shadow
+	for _, h := range m.e.Hosts() {
+		_, zone := zones[h.Zone]
+		m.resting[h.Name] = zone || h.Maintenance != nil
+	}
 }
 
 func (m *model) log(format string, args ...any) {
@@ -147,6 +161,9 @@ func (m *model) fail(format string, args ...any) {
 func (m *model) check(a Action) {
 	if m.disarmed && a.Do.Dangerous() {
 		m.fail("S4: %s of %s%s although disarmed", a.Do, a.Host, a.VM)
+	}
+	if in := m.e.incidents[a.Incident]; a.Do.Dangerous() && (m.resting[in.Host] || in.Aborted != "") {
+		m.fail("S4: %s for %s, which is in maintenance or given up", a.Do, in.Host)
 	}
 	switch a.Do {
 	case Evacuate, ResetState:
@@ -360,7 +377,7 @@ func (m *model) disturb() {
 	n := rapid.SampledFrom(m.w.names()).Draw(m.t, "host")
 	h := m.w.machines[n]
 	what := rapid.SampledFrom([]string{
-		"kill", "kill", "cut", "uncut", "boot", "takeover", "answer", "answer", "disarm", "arm", "fail move", "forget", "confirm", "retry", "start", "delete", "nova", "gate", "slow", "slow", "slow",
+		"kill", "kill", "cut", "uncut", "boot", "takeover", "answer", "answer", "disarm", "arm", "fail move", "forget", "confirm", "retry", "start", "delete", "nova", "gate", "slow", "slow", "slow", "verb", "verb",
 	}).Draw(m.t, "what")
 	m.log("WORLD %s %s", what, n)
 	switch what {
@@ -386,7 +403,6 @@ func (m *model) disturb() {
 		m.slow = time.Duration(rapid.SampledFrom([]int{0, 5, 15, 60, 100}).Draw(m.t, "slow")) * time.Second
 		m.w.answers[Evacuate] = "doomed"
 	case "disarm", "arm":
-		m.disarmed = what == "disarm"
 		m.step(Asked{ID: "a", By: "op", Verb: Verb(what), Reason: "rehearsal"})
 	case "fail move":
 		for _, mv := range m.w.moves {
@@ -413,8 +429,36 @@ func (m *model) disturb() {
 		}
 	case "gate":
 		m.w.answers[SendGate] = rapid.SampledFrom([]string{"", "lost", "not-sent"}).Draw(m.t, "gate")
+	case "verb":
+		m.anyVerb(n)
 	case "nova":
 		m.w.answers["nova"] = rapid.SampledFrom([]string{"", "down"}).Draw(m.t, "nova")
+	}
+}
+
+// anyVerb has an operator say anything at any time, also what makes no sense. Every word is answered, once and in words.
+// Operators don't lie here about what is down.
+func (m *model) anyVerb(host string) {
+	id := ""
+	for _, in := range m.e.Incidents() {
+		if in.Host == host && rapid.Bool().Draw(m.t, "this incident") {
+			id = in.ID
+		}
+	}
+	ev := Asked{
+		ID: "v", By: "op", Incident: id, Host: rapid.SampledFrom([]string{host, host, host, "", "nowhere"}).Draw(m.t, "of"),
+		Verb:   rapid.SampledFrom([]Verb{Arm, Disarm, ShadowOn, ShadowOff, MaintenanceOn, MaintenanceOff, ConfirmDown, FenceHost, ReadmitHost, RetryIncident, AbortIncident, "dance"}).Draw(m.t, "verb"),
+		Zone:   rapid.SampledFrom([]string{"", "", "nova"}).Draw(m.t, "zone"),
+		VM:     rapid.SampledFrom([]string{"", "", "vm1", "nothing"}).Draw(m.t, "vm"),
+		Reason: rapid.SampledFrom([]string{"because", "because", ""}).Draw(m.t, "reason"),
+	}
+	if h := m.w.machines[ev.Host]; ev.Verb == ConfirmDown && h != nil && h.on {
+		return
+	}
+	before := len(m.replies)
+	m.step(ev)
+	if len(m.replies) != before+1 || m.replies[before].Text == "" {
+		m.fail("%s was answered %d times: %+v", ev.Verb, len(m.replies)-before, m.replies[before:])
 	}
 }
 
@@ -422,8 +466,14 @@ func (m *model) disturb() {
 func (m *model) heal() {
 	m.log("HEAL")
 	clear(m.w.answers)
-	m.disarmed, m.slow = false, 0
-	m.step(Asked{ID: "a", By: "op", Verb: Arm})
+	m.slow = 0
+	for _, v := range []Verb{Arm, ShadowOff} {
+		m.step(Asked{ID: "a", By: "op", Verb: v})
+	}
+	m.step(Asked{ID: "a", By: "op", Verb: MaintenanceOff, Zone: "nova"})
+	for _, n := range m.w.names() {
+		m.step(Asked{ID: "a", By: "op", Verb: MaintenanceOff, Host: n})
+	}
 	for _, n := range m.w.names() {
 		m.w.machines[n].cut = false
 	}

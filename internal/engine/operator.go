@@ -165,12 +165,13 @@ func (e *Engine) readmitByHand(ev Asked) (string, error) {
 	switch {
 	case e.hosts[ev.Host] == nil:
 		return "", unknownHost(ev.Host)
-	case in == nil && len(e.hosts[ev.Host].forbidden) > 0:
+	case in == nil && e.hosts[ev.Host].leftAlone():
 		h := e.hosts[ev.Host]
-		h.forbidden = nil
-		e.touchHost(ev.Host)
-		e.regate(ev.Host)
-		return fmt.Sprintf("%s: nothing is forbidden there any more; take its service back in Nova (openstack compute service set --up, --enable)", ev.Host), nil
+		e.protectAgain(h)
+		if p := respond(h.now.Verdict, e.policy); p != "" && h.now.Verdict != Rebooted { // still as bad as when it was given up
+			e.openIncident(h, h.now, p)
+		}
+		return fmt.Sprintf("%s: protected again, and nothing is forbidden there any more; take its service back in Nova (openstack compute service set --up, --enable)", ev.Host), nil
 	case in == nil:
 		return "", fmt.Errorf("%s has no open incident: there is nothing to readmit it from", ev.Host)
 	case in.Phase != PhaseRecovered:
@@ -275,8 +276,9 @@ func (e *Engine) giveUp(in *Incident, r *Recovery) {
 	}
 }
 
-// windDown ends an incident that was given up, once nothing of it is under way. Its host stays as it is: out of service
-// if it was taken out, and what runs elsewhere stays forbidden there until an operator takes it back.
+// windDown ends an incident that was given up, once nothing of it is under way. Its host stays as it is, and is left alone
+// whatever becomes of it: out of service if it was taken out, its VMs not restarted should it return, and what runs
+// elsewhere forbidden there, until an operator takes it back.
 func (e *Engine) windDown(in *Incident) {
 	for _, r := range e.recoveries(in) {
 		e.giveUp(in, r)
@@ -297,11 +299,30 @@ func (e *Engine) windDown(in *Incident) {
 	}
 	h := e.host(in.Host)
 	h.forbidden = merge(h.forbidden, e.forbiddenOn(in))
+	if in.Phase != PhaseAlert {
+		h.givenUp = in.ID
+		e.nameLeft(in, h)
+		why += "; " + in.Host + " is left alone until it is taken back"
+	}
 	e.touchHost(in.Host)
 	if in.Out.Begun {
-		why += "; " + in.Host + " stays out of service until an operator takes it back"
+		why += ": it stays out of service till then"
 	}
 	e.closeIncident(in, why)
+}
+
+// nameLeft puts the VMs on record that the incident was to bring back and had not even listed: none is given up silently.
+func (e *Engine) nameLeft(in *Incident, h *host) {
+	if in.Planned {
+		return
+	}
+	for _, vm := range h.vms {
+		if e.vms[in.ID][vm.ID] == nil && e.owner(vm.ID) == nil {
+			r := &Recovery{Incident: in.ID, VM: vm}
+			e.add(r)
+			e.giveUp(in, r)
+		}
+	}
 }
 
 func unknownHost(name string) error {

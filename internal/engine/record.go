@@ -17,11 +17,12 @@ type HostRecord struct {
 	Verdicts    []time.Time  `json:"verdicts,omitempty"`
 	Boot        string       `json:"boot,omitempty"`      // the last boot whose VMs were accounted for
 	Forbidden   []string     `json:"forbidden,omitempty"` // VMs that must not start there: a given-up incident left it out of service
+	GivenUp     string       `json:"given_up,omitempty"`  // that incident: the host is left alone until it is taken back
 }
 
 func (e *Engine) hostRecord(name string) HostRecord {
 	h := e.host(name)
-	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.boot, Forbidden: h.forbidden}
+	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.boot, Forbidden: h.forbidden, GivenUp: h.givenUp}
 }
 
 func splitKey(key string) []string { return strings.Split(key, "/") }
@@ -103,7 +104,7 @@ func (e *Engine) Load(key string, data []byte) error {
 		e.storm, e.stormKept = v.Last, v.Last
 	case *HostRecord:
 		h := e.host(v.Host)
-		h.maintenance, h.verdicts, h.boot, h.forbidden = v.Maintenance, v.Verdicts, v.Boot, v.Forbidden
+		h.maintenance, h.verdicts, h.boot, h.forbidden, h.givenUp = v.Maintenance, v.Verdicts, v.Boot, v.Forbidden, v.GivenUp
 		h.lived = v.Boot != "" // a new leader counts those it hasn't heard yet among the hosts that could be seen
 	case *Incident:
 		e.keep(v)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -357,6 +358,9 @@ func (s *script) event(word string, a []string) error {
 		return s.takeover()
 	case "show":
 		s.show()
+		if len(a) > 0 {
+			s.showGates()
+		}
 	default:
 		return fmt.Errorf("unknown word %q", word)
 	}
@@ -434,6 +438,15 @@ func (s *script) show() {
 		s.print("%s %s%s", in.Host, in.Phase, locks)
 		for _, r := range rs {
 			s.print("  %s %s %s", r.VM.Name, r.State, s.plain(r.Reason))
+		}
+	}
+}
+
+// showGates prints what the machines' agents refuse, and what runs there all the same.
+func (s *script) showGates() {
+	for _, n := range s.w.names() {
+		if m := s.w.machines[n]; len(m.forbidden) > 0 {
+			s.print("gate of %s: open=%v forbidden=%v; it runs %v", n, m.gate, m.forbidden, slices.Sorted(maps.Keys(m.guests)))
 		}
 	}
 }

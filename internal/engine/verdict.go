@@ -39,6 +39,10 @@ func (e *Engine) assessed(ev Assessed) {
 		ev.Verdict, before.now.Verdict = Rebooted, "" // also when nobody led at the moment of the reboot
 	}
 	if p := respond(ev.Verdict, e.policy); p != "" && ev.Verdict != before.now.Verdict {
+		if h.givenUp != "" {
+			e.note(Warning, ev.Host, h.givenUp, "", fmt.Sprintf("verdict %s: %s; left alone, since incident %s was given up (ninelives host readmit %s ends that)", ev.Verdict, ev.Reason, h.givenUp, ev.Host))
+			return
+		}
 		in := e.openIncident(h, ev, p)
 		if ev.Verdict == Rebooted {
 			in.Boot = before.boot
@@ -57,6 +61,10 @@ func (e *Engine) openIncident(h *host, ev Assessed, phase Phase) *Incident {
 		in.Stages.Suspect = e.now
 	}
 	e.keep(in)
+	if h.givenUp != "" { // an operator's new word
+		h.givenUp = ""
+		e.touchHost(h.facts.Name)
+	}
 	if phase != PhaseAlert {
 		e.count(h)
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -66,6 +67,9 @@ func (e *Engine) hostView(name string, h *host) HostView {
 	}
 	if in := e.openOn[name]; in != nil {
 		v.Incident = in.ID
+	}
+	if h.givenUp != "" {
+		v.Unprotected = either(v.Unprotected, fmt.Sprintf("incident %s was given up: left alone until its service is taken back, or ninelives host readmit %s", h.givenUp, name))
 	}
 	return v
 }
