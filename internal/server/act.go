@@ -13,6 +13,7 @@ import (
 // touch the world.
 func (r *reign) act(a engine.Action, f *flight) {
 	defer r.land(a)
+	r.s.stalled()
 	ctx, cancel := context.WithDeadline(r.ctx, a.Deadline)
 	defer cancel()
 	began := time.Now()

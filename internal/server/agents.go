@@ -61,7 +61,7 @@ type agents struct {
 	s   *Server
 	log *slog.Logger
 
-	writes sync.Mutex    // one writer of agents' records at a time; taken before mu
+	writes turn          // one writer of agents' records at a time; taken before mu
 	dirty  chan struct{} // some record differs from what is stored
 
 	mu         sync.RWMutex
@@ -85,7 +85,7 @@ type report struct {
 
 func newAgents(s *Server) *agents {
 	return &agents{
-		s: s, log: s.log, dirty: make(chan struct{}, 1), records: map[string]AgentRecord{}, kept: map[string]AgentRecord{},
+		s: s, log: s.log, writes: newTurn(), dirty: make(chan struct{}, 1), records: map[string]AgentRecord{}, kept: map[string]AgentRecord{},
 		identities: identities{}, reports: map[string]*report{}, links: map[string][]*transport.Link{},
 		waiting: map[uint64]order{}, gates: map[string]uint64{},
 		last: uint64(time.Now().UnixMicro()), // orders of a restarted server never repeat a number

@@ -17,10 +17,11 @@ type ears struct {
 	loop     detect.Loop
 	changed  func([]detect.Change)
 	late     func(time.Duration)
+	stalled  func()
 }
 
-func newEars(t detect.Times, changed func([]detect.Change), late func(time.Duration)) *ears {
-	return &ears{detector: detect.New(t), changed: changed, late: late}
+func newEars(t detect.Times, changed func([]detect.Change), late func(time.Duration), stalled func()) *ears {
+	return &ears{detector: detect.New(t), changed: changed, late: late, stalled: stalled}
 }
 
 func (e *ears) step(o detect.Observation) {
@@ -95,6 +96,7 @@ func (e *ears) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		e.stalled()
 		e.step(detect.Tick{})
 	}
 }

@@ -20,7 +20,7 @@ type fencing struct {
 	log     *slog.Logger
 	drivers fence.Drivers
 
-	writes sync.Mutex // one writer of devices' records at a time; taken before mu
+	writes turn // one writer of devices' records at a time; taken before mu
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -28,7 +28,7 @@ type fencing struct {
 }
 
 func newFencing(s *Server, drivers fence.Drivers) *fencing {
-	return &fencing{s: s, log: s.log, drivers: drivers, machines: map[string]*machine{}, soon: map[string]bool{}}
+	return &fencing{s: s, log: s.log, drivers: drivers, writes: newTurn(), machines: map[string]*machine{}, soon: map[string]bool{}}
 }
 
 func (f *fencing) of(host string) *machine {

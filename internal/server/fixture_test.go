@@ -34,7 +34,7 @@ func bare(t testing.TB, c cloud.Cloud, o Options) *Server {
 	t.Cleanup(s.cancel)
 	s.lead.Store(&store.Leadership{})
 	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, prometheus.NewRegistry()), &tokens{s: s}
-	s.ears = newEars(times, s.heard, s.metrics.detectedLate)
+	s.ears = newEars(times, s.heard, s.metrics.detectedLate, s.stalled)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
 	s.fencing, s.watch = newFencing(s, o.Drivers), newWatch(s, o.Prober)
 	return s

@@ -48,6 +48,7 @@ func (r *reign) withdraw(list []engine.Withdrawn) {
 // has run out (a BMC's login took longer), the leadership is proved anew by a write on the epoch, which counts from now.
 // Neither is enough when the engine has withdrawn the act meanwhile.
 func (f *flight) permit() error {
+	f.r.s.stalled()
 	if f.committed.Check() == nil {
 		return f.stands()
 	}

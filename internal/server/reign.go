@@ -64,6 +64,7 @@ func (r *reign) run() {
 			r.in.put(engine.Tick{})
 		case <-r.in.wake:
 		}
+		r.s.stalled()
 		events, waited := r.in.take()
 		if len(events) == 0 {
 			continue

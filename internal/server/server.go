@@ -45,17 +45,25 @@ type Options struct {
 	OffTimeout     time.Duration // of one fence level; 0: fence.DefaultOffTimeout
 	FenceTimeout   time.Duration // of one exchange with a fence device; 0: fence.DefaultTimeout
 	ProbeAllPlanes bool          // this server's machine has all planes, not only management
+
+	// Store keeps the records and says who leads; nil: etcd in this process, below Config.Data. A server with a store
+	// handed in is one of a simulation: it opens no port and writes no file. Its agents are those that call Agents.
+	Store store.Store
+	// Stalled is called by each loop when it wakes up, and returns when the process may go on; nil: it always may. It is
+	// how a simulation stops a process, as SIGSTOP does.
+	Stalled func()
 }
 
 // Server is one controller.
 type Server struct {
-	o     Options
-	cfg   Config
-	log   *slog.Logger
-	times detect.Times
-	cloud cloud.Cloud
-	store *store.Embedded
-	ca    *pki.CA
+	o       Options
+	cfg     Config
+	log     *slog.Logger
+	times   detect.Times
+	cloud   cloud.Cloud
+	store   store.Store
+	ca      *pki.CA
+	cluster string // the CA's name of it
 
 	listener  *transport.Server
 	ears      *ears
@@ -106,7 +114,7 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.lead.Store(&store.Leadership{})
 	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, o.Registry), &tokens{s: s}
-	s.ears = newEars(times, s.heard, s.metrics.detectedLate)
+	s.ears = newEars(times, s.heard, s.metrics.detectedLate, s.stalled)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
 	s.fencing, s.watch = newFencing(s, o.Drivers), newWatch(s, o.Prober)
 	if err := s.open(); err != nil {
@@ -118,6 +126,10 @@ func New(o Options) (*Server, error) {
 
 // open does what can fail, and notes how each is undone.
 func (s *Server) open() error {
+	if s.o.Store != nil {
+		s.store, s.cluster = s.o.Store, clusterName(s.cfg)
+		return nil
+	}
 	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("cannot use the data directory: %w", err)
 	}
@@ -126,6 +138,7 @@ func (s *Server) open() error {
 	if s.ca, err = loadCA(pkiDir, clusterName(s.cfg)); err != nil {
 		return err
 	}
+	s.cluster = s.ca.Cluster()
 	cred, err := s.ca.EnsureServer(pkiDir, s.cfg.Name, s.names(), time.Now())
 	if err != nil {
 		return err
@@ -139,7 +152,7 @@ func (s *Server) open() error {
 	s.stops = append(s.stops, func(context.Context) error { return s.store.Close() })
 	s.listener, err = transport.Listen(transport.ServerOptions{
 		Name: s.cfg.Name, Addr: s.cfg.Listen.Agents, Credentials: cred, CA: s.ca, Tokens: s.tokens, Handler: s.agents, Logger: s.log,
-		Epoch: func() uint64 { return uint64(s.leadership().Epoch) }, Servers: s.agentServers,
+		Epoch: s.Epoch, Servers: s.agentServers,
 	})
 	if err != nil {
 		return err
@@ -187,7 +200,9 @@ func (s *Server) Start() error {
 	for _, run := range []func(context.Context){s.ears.run, s.govern, s.inventory.run, s.watch.run, s.fencing.watch, s.keepHouse} {
 		s.running.Go(func() { run(s.ctx) })
 	}
-	s.listener.Start()
+	if s.listener != nil {
+		s.listener.Start()
+	}
 	return nil
 }
 
@@ -222,7 +237,28 @@ func (s *Server) ended(ctx context.Context) error {
 }
 
 // Failed tells when the store has failed for good: the process must end and be started anew.
-func (s *Server) Failed() <-chan error { return s.store.Failed() }
+func (s *Server) Failed() <-chan error {
+	if own, ok := s.store.(interface{ Failed() <-chan error }); ok {
+		return own.Failed()
+	}
+	return nil
+}
+
+// Agents is where what agents say comes in, for agents that have no network between them and this server.
+func (s *Server) Agents() transport.Handler { return s.agents }
+
+// Operators is what the API does for operators, for those in the same process.
+func (s *Server) Operators() api.Backend { return &backend{s: s} }
+
+// Epoch is that of this server's leadership, 0 when it doesn't lead.
+func (s *Server) Epoch() uint64 { return uint64(s.leadership().Epoch) }
+
+// stalled returns when this process may go on.
+func (s *Server) stalled() {
+	if s.o.Stalled != nil {
+		s.o.Stalled()
+	}
+}
 
 // AgentsAddr is where agents reach this server.
 func (s *Server) AgentsAddr() net.Addr { return s.listener.Addr() }
@@ -230,7 +266,12 @@ func (s *Server) AgentsAddr() net.Addr { return s.listener.Addr() }
 // AdminToken is the secret that the API asks for.
 func (s *Server) AdminToken() string { return s.admin }
 
-func (s *Server) agentServers() []string { return s.cfg.servers(s.listener.Addr()) }
+func (s *Server) agentServers() []string {
+	if s.listener == nil {
+		return nil
+	}
+	return s.cfg.servers(s.listener.Addr())
+}
 
 // heard passes what detection found to the engine, if this server leads.
 func (s *Server) heard(changes []detect.Change) {

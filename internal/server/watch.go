@@ -55,8 +55,10 @@ func (w *watch) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			w.s.stalled()
 			w.serve(ctx, w.s.ears.wanted())
 		case <-slow.C:
+			w.s.stalled()
 			w.round()
 		}
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,13 +19,22 @@ type MemoryOptions struct {
 	Servers []string      // names; the first one leads. Default: "server-1" alone
 	Permit  time.Duration // how long permits are good; default DefaultPermit
 	Clock   Clock         // default SystemClock
+
+	// ByHand: nobody is elected, deposed or told anything by himself when a server is cut off or comes back; Elect,
+	// Depose and Tell do it. For simulations in which that takes time.
+	ByHand bool
+	// Travel is where a call of a server spends its time, on its way to the others (back is false) and with its answer
+	// (back is true). An error is what became of the call; on the way back what it wrote is written all the same. Nil:
+	// no time, no trouble. It is called without any lock.
+	Travel func(ctx context.Context, server, call string, back bool) error
 }
 
 // MemoryCluster is a quorum of servers in memory. It has no time and no
 // goroutines of its own: elections and failures happen when it is told so.
 type MemoryCluster struct {
 	permit time.Duration
-	clock  Clock
+	byHand bool
+	travel func(ctx context.Context, server, call string, back bool) error
 
 	mu      sync.Mutex
 	rev     int64
@@ -48,9 +58,12 @@ func NewMemory(o MemoryOptions) *MemoryCluster {
 	if o.Clock == nil {
 		o.Clock = SystemClock{}
 	}
-	c := &MemoryCluster{permit: o.Permit, clock: o.Clock, records: map[string]Record{}, servers: map[string]*Memory{}}
+	if o.Travel == nil {
+		o.Travel = func(context.Context, string, string, bool) error { return nil }
+	}
+	c := &MemoryCluster{permit: o.Permit, byHand: o.ByHand, travel: o.Travel, records: map[string]Record{}, servers: map[string]*Memory{}}
 	for _, name := range o.Servers {
-		c.servers[name] = &Memory{cluster: c, name: name, watches: map[*feed]watch{}}
+		c.servers[name] = &Memory{cluster: c, name: name, clock: o.Clock, watches: map[*feed]watch{}}
 	}
 	c.Elect(o.Servers[0])
 	return c
@@ -79,14 +92,10 @@ func (c *MemoryCluster) elect(name string) {
 		c.epoch = Epoch(c.rev)
 	}
 	for _, s := range c.servers {
-		switch {
-		case s.down:
-			s.leads.announce(Leadership{})
-		case s.name == name:
-			s.leads.announce(Leadership{Leader: true, Epoch: c.epoch, LeaderName: name})
-		default:
-			s.leads.announce(Leadership{LeaderName: name})
+		if s.deaf {
+			continue
 		}
+		s.leads.announce(c.standing(s))
 	}
 }
 
@@ -104,6 +113,12 @@ func (c *MemoryCluster) SetDown(name string, down bool) {
 
 func (c *MemoryCluster) setDown(s *Memory, down bool) {
 	s.down = down
+	if c.byHand {
+		if !down {
+			s.catchUp()
+		}
+		return
+	}
 	next := c.leader
 	switch l := c.servers[c.leader]; {
 	case !c.quorum():

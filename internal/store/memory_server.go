@@ -12,11 +12,12 @@ import (
 type Memory struct {
 	cluster *MemoryCluster
 	name    string
+	clock   Clock
 	leads   announcer
 
 	// Guarded by the cluster's lock.
-	down, closed bool
-	watches      map[*feed]watch
+	down, closed, deaf bool
+	watches            map[*feed]watch
 }
 
 var _ Store = (*Memory)(nil)
@@ -33,7 +34,8 @@ func (m *Memory) Name() string { return m.name }
 
 // Commit implements Store.
 func (m *Memory) Commit(ctx context.Context, epoch Epoch, ops ...Op) (Permit, error) {
-	permit, err := begin(m.cluster.clock, m.cluster.permit, func() error { return m.holds(epoch) })
+	c := m.cluster
+	permit, err := begin(m.clock, c.permit, func() error { return m.holds(epoch) })
 	if err != nil {
 		return Permit{}, err
 	}
@@ -43,27 +45,44 @@ func (m *Memory) Commit(ctx context.Context, epoch Epoch, ops ...Op) (Permit, er
 	if err := ctx.Err(); err != nil {
 		return Permit{}, fmt.Errorf("cannot commit: %w", err)
 	}
+	if err := m.holds(epoch); err != nil {
+		return Permit{}, fmt.Errorf("cannot commit: %w", err)
+	}
+	if err := c.travel(ctx, m.name, "commit", false); err != nil {
+		return Permit{}, fmt.Errorf("cannot commit: %w", err)
+	}
+	if err := m.write(epoch, ops); err != nil {
+		return Permit{}, fmt.Errorf("cannot commit: %w", err)
+	}
+	if err := c.travel(ctx, m.name, "commit", true); err != nil {
+		return Permit{}, fmt.Errorf("cannot commit: %w: %w", ErrUncertain, err)
+	}
+	return permit, nil
+}
+
+// write carries operations out, if this server may.
+func (m *Memory) write(epoch Epoch, ops []Op) error {
 	c := m.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m.closed {
-		return Permit{}, fmt.Errorf("cannot commit: %w", ErrClosed)
+		return ErrClosed
 	}
 	if err := m.holds(epoch); err != nil {
-		return Permit{}, fmt.Errorf("cannot commit: %w", err)
+		return err
 	}
 	if err := c.fail(m); err != nil {
-		return Permit{}, fmt.Errorf("cannot commit: %w", err)
+		return err
 	}
 	if epoch != c.epoch {
-		return Permit{}, fmt.Errorf("cannot commit: %w: epoch %d isn't current", ErrDeposed, epoch)
+		return fmt.Errorf("%w: epoch %d isn't current", ErrDeposed, epoch)
 	}
 	c.apply(ops)
 	if c.mute > 0 {
 		c.mute--
-		return Permit{}, fmt.Errorf("cannot commit: %w: %w: the answer was lost", ErrUncertain, ErrNoQuorum)
+		return fmt.Errorf("%w: %w: the answer was lost", ErrUncertain, ErrNoQuorum)
 	}
-	return permit, nil
+	return nil
 }
 
 func (m *Memory) holds(epoch Epoch) error {
@@ -87,6 +106,9 @@ func notLeading(epoch Epoch, l Leadership) error {
 // Get implements Store.
 func (m *Memory) Get(ctx context.Context, key string) (Record, error) {
 	c := m.cluster
+	if err := c.travel(ctx, m.name, "get", false); err != nil {
+		return Record{}, fmt.Errorf("cannot read %s: %w", key, err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := m.readable(ctx); err != nil {
@@ -103,6 +125,9 @@ func (m *Memory) Get(ctx context.Context, key string) (Record, error) {
 // List implements Store.
 func (m *Memory) List(ctx context.Context, prefix string) ([]Record, int64, error) {
 	c := m.cluster
+	if err := c.travel(ctx, m.name, "list", false); err != nil {
+		return nil, 0, fmt.Errorf("cannot list %q: %w", prefix, err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := m.readable(ctx); err != nil {

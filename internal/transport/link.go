@@ -43,6 +43,7 @@ type Link struct {
 	reason  string        // set before dropped is closed
 	broken  atomic.Bool   // the agent broke the protocol
 	gone    chan struct{} // closed when the receiver has ended
+	direct  *Direct       // instead of server, stream, conn and queue
 }
 
 func newLink(s *Server, stream linkStream, p caller, boot Boot) *Link {
@@ -83,6 +84,10 @@ func (l *Link) Send(m *agentv1.FromServer) error {
 	}
 	// The age of what is said counts from here, not from when the agent got round to reading it.
 	stamped := &agentv1.FromServer{Kind: m.GetKind(), HeardSeq: l.heard.Load()}
+	if l.direct != nil {
+		l.direct.Deliver(stamped)
+		return nil
+	}
 	select {
 	case l.queue <- stamped:
 		return nil
@@ -100,6 +105,10 @@ func (l *Link) end(reason string, grace time.Duration) {
 	l.once.Do(func() {
 		l.reason = reason
 		close(l.dropped)
+		if l.direct != nil {
+			l.direct.Dropped(reason)
+			return
+		}
 		if grace == atOnce {
 			l.conn.Close() //nolint:errcheck // an end is all that is wanted
 			return

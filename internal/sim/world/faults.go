@@ -12,6 +12,8 @@ type APIFaults struct {
 	HoldNext  int           // so many next writes are held by a proxy for HoldFor and then delivered
 	HoldFor   time.Duration
 	GaveUp    time.Duration // after how long the proxy tells the caller 504; 0: it never does
+	TwiceNext int           // so many next writes are delivered, and once more TwiceIn later
+	TwiceIn   time.Duration
 }
 
 // Fate is what becomes of one call.
@@ -21,6 +23,7 @@ type Fate struct {
 	Lose    bool          // act, then break the connection
 	Hold    time.Duration // deliver that much later
 	GaveUp  time.Duration
+	Twice   time.Duration // deliver it once more that much later; 0: once only
 	Message string
 }
 
@@ -53,6 +56,9 @@ func (w *World) FateOf(write bool) Fate {
 	case f.HoldNext > 0:
 		f.HoldNext--
 		return Fate{Hold: f.HoldFor, GaveUp: f.GaveUp, Slow: f.Slow}
+	case f.TwiceNext > 0:
+		f.TwiceNext--
+		return Fate{Twice: f.TwiceIn, Slow: f.Slow}
 	}
 	return Fate{Slow: f.Slow}
 }

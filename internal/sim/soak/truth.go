@@ -1,0 +1,187 @@
+package soak
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/sim/world"
+	"github.com/ninelives-ha/ninelives/internal/store"
+)
+
+// truth compares what really happens with what was promised. It sees everything: the world, the records, the servers'
+// deeds as they leave.
+type truth struct {
+	c        *cluster
+	found    []string             // violations
+	doubles  int                  // that were seen already
+	trouble  map[string]time.Time // host → when it last was not entirely well
+	disarmed time.Time            // when an operator was told that nothing is sent any more; zero: armed
+	spared   map[string]time.Time // host → the same of its maintenance
+	byHand   map[string]bool      // hosts that an operator had fenced, or confirmed down
+	sends    int
+}
+
+func newTruth(c *cluster) *truth {
+	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, byHand: map[string]bool{}}
+}
+
+func (t *truth) fail(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	t.found = append(t.found, line)
+	t.c.note("VIOLATION: %s", line)
+}
+
+// step is looked at after each step.
+func (t *truth) step() {
+	if d := t.c.w.DoubleRuns(); len(d) > t.doubles {
+		for _, d := range d[t.doubles:] {
+			t.fail("S1: %s %s", t.c.vm(d.VM), d)
+		}
+		t.doubles = len(d)
+	}
+	for _, name := range t.c.hosts {
+		if !t.well(t.c.w.Host(name)) {
+			t.trouble[name] = t.c.w.Now()
+		}
+	}
+}
+
+// well: the host is as every server should see it.
+func (t *truth) well(h *world.Host) bool {
+	if !h.AgentRuns() {
+		return false
+	}
+	for _, p := range world.Planes() {
+		if !h.CanReach(p) {
+			return false
+		}
+	}
+	heard := 0
+	for _, s := range t.c.names {
+		if t.c.open(h.Name, s) && t.c.open(s, h.Name) {
+			heard++
+		}
+	}
+	return heard > 0
+}
+
+// calm is how long a host must have been well for a fence of it to be a crime: a fence that was decided before takes a
+// BMC's time to be sent.
+const calm = 10 * time.Second
+
+// sent is told of every dangerous act as it leaves a server.
+func (t *truth) sent(l *life, a act, permitted time.Time) {
+	t.sends++
+	if leader, _ := t.c.quorum.mem.Leader(); leader != "" && leader != l.name && permitted.After(t.c.electedAt) {
+		t.fail("S2: %s sent %s, permitted %s after %s was elected", l, a, permitted.Sub(t.c.electedAt), leader)
+	}
+	grace := time.Duration(0)
+	if t.c.leader() != l {
+		grace = permitFor
+	}
+	if !t.disarmed.IsZero() && permitted.Sub(t.disarmed) > grace {
+		t.fail("S4: %s sent %s, %s after an operator was told that it is disarmed", l, a, permitted.Sub(t.disarmed))
+	}
+	host := a.host
+	if a.vm != "" {
+		host = ""
+	}
+	if since, spared := t.spared[host]; spared && permitted.Sub(since) > grace {
+		t.fail("S4: %s sent %s, %s after %s went into maintenance", l, a, permitted.Sub(since), host)
+	}
+	if why := t.unrecorded(a); why != "" {
+		t.fail("S5: %s sent %s, and %s", l, a, why)
+	}
+	if a.do == engine.Fence && t.well(t.c.w.Host(a.host)) && !t.byHand[a.host] {
+		if quiet := t.c.w.Now().Sub(t.trouble[a.host]); quiet > calm {
+			t.fail("S2: %s sent off to %s, which was well for %s", l, a.host, quiet.Round(time.Millisecond))
+		}
+	}
+}
+
+// unrecorded says why no record stands for an act; "" if one does.
+func (t *truth) unrecorded(a act) string {
+	for _, in := range t.incidents() {
+		if in.Phase == engine.PhaseClosed {
+			continue
+		}
+		switch a.do {
+		case engine.Fence:
+			if in.Host == a.host && !in.Fencing.At.IsZero() {
+				return ""
+			}
+		case engine.PowerOn:
+			if in.Host == a.host && in.Return.PowerOn {
+				return ""
+			}
+		case engine.TakeOut:
+			if in.Host == a.host && in.Out.Begun {
+				return ""
+			}
+		case engine.PutBack:
+			if in.Host == a.host && in.Return.PutBack {
+				return ""
+			}
+		}
+	}
+	if a.vm == "" {
+		return "no open incident intends it"
+	}
+	for _, r := range t.recoveries() {
+		if t.c.vm(r.VM.ID) != a.vm {
+			continue
+		}
+		if a.do != engine.Evacuate {
+			return ""
+		}
+		if open := r.Open(); open != nil && open.Target == a.to {
+			return ""
+		}
+	}
+	return "no VM's record intends it"
+}
+
+// evacuating is told of every evacuation that reaches Nova.
+func (t *truth) evacuating(l *life, id string) {
+	page, _, _ := t.c.w.Migrations(world.MigrationQuery{VM: id, Type: "evacuation"})
+	for _, m := range page {
+		if m.User != novaUser || !m.Open() {
+			continue
+		}
+		if h := t.c.w.Host(m.Dest); h != nil && (!h.On || h.BootedAt.After(m.Created)) {
+			continue // its destination has died: nothing comes of it
+		}
+		t.fail("S5: an evacuation of %s reaches Nova from %s while migration %d to %q is %s", t.c.vm(id), l, m.ID, m.Dest, m.Status)
+	}
+}
+
+func decode(rec store.Record, into any) {
+	if err := json.Unmarshal(rec.Value, into); err != nil {
+		panic(fmt.Sprintf("%s: %v", rec.Key, err)) // the servers wrote it
+	}
+}
+
+func (t *truth) incidents() (out []engine.Incident) {
+	for _, rec := range t.c.quorum.mem.Records(store.IncidentsPrefix) {
+		if strings.Count(rec.Key, "/") == 1 {
+			var in engine.Incident
+			decode(rec, &in)
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+func (t *truth) recoveries() (out []engine.Recovery) {
+	for _, rec := range t.c.quorum.mem.Records(store.IncidentsPrefix) {
+		if strings.Contains(rec.Key, "/servers/") {
+			var r engine.Recovery
+			decode(rec, &r)
+			out = append(out, r)
+		}
+	}
+	return out
+}
