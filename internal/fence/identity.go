@@ -57,7 +57,8 @@ func sameUUID(a, b string) bool {
 	if !okA || !okB {
 		return false
 	}
-	return slices.Contains(byteOrders(ra), rb)
+	orders := byteOrders(ra)
+	return slices.Contains(orders[:], rb)
 }
 
 // byteOrders are the ways in which one UUID is met in the field: as RFC 4122
@@ -65,8 +66,8 @@ func sameUUID(a, b string) bool {
 // and wholly reversed, least significant byte first (IPMI 2.0, 20.8), which
 // firmware applies to either of the former. The list is its own inverse: if b is
 // among a's orders, a is among b's.
-func byteOrders(u [16]byte) [][16]byte {
-	return [][16]byte{u, swapped(u), reversed(u), reversed(swapped(u)), swapped(reversed(u))}
+func byteOrders(u [16]byte) [5][16]byte {
+	return [5][16]byte{u, swapped(u), reversed(u), reversed(swapped(u)), swapped(reversed(u))}
 }
 
 func swapped(u [16]byte) [16]byte {
@@ -83,11 +84,22 @@ func reversed(u [16]byte) [16]byte {
 
 // rawUUID reads 32 hexadecimal digits with any dashes, spaces and braces.
 func rawUUID(s string) (raw [16]byte, ok bool) {
-	s = strings.NewReplacer("-", "", " ", "", "{", "", "}", "", ":", "").Replace(strings.TrimSpace(s))
-	if len(s) != 32 {
+	var digits [32]byte
+	n := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case strings.IndexByte("- {}:\t\r\n", c) >= 0:
+		case n == len(digits):
+			return raw, false
+		default:
+			digits[n] = c
+			n++
+		}
+	}
+	if n < len(digits) {
 		return raw, false
 	}
-	_, err := hex.Decode(raw[:], []byte(s))
+	_, err := hex.Decode(raw[:], digits[:])
 	return raw, err == nil
 }
 
@@ -111,7 +123,11 @@ func usableUUID(s string) bool {
 	if !slices.ContainsFunc(raw[1:], func(b byte) bool { return b != raw[0] }) {
 		return false
 	}
-	return !slices.ContainsFunc(dummyUUIDs[:], func(d string) bool { return sameUUID(d, s) })
+	orders := byteOrders(raw)
+	return !slices.ContainsFunc(dummyUUIDs[:], func(d string) bool {
+		dummy, _ := rawUUID(d)
+		return slices.Contains(orders[:], dummy)
+	})
 }
 
 // dummySerials are what firmware says when nobody wrote a serial, in the form

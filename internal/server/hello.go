@@ -63,7 +63,7 @@ func (a *AgentRecord) introduced(l *transport.Link, h *agentv1.Hello) {
 
 // Pulse is the hot path.
 func (g *agents) Pulse(l *transport.Link, _ uint64) {
-	g.s.ears.step(detect.Pulse{Host: l.Host(), Boot: l.Boot().String(), Stream: l.Remote(), Server: g.s.cfg.Name})
+	g.s.ears.step(detect.Pulse{Host: l.Host(), Boot: l.BootID(), Stream: l.Remote(), Server: g.s.cfg.Name})
 }
 
 // Closed tells detection that a stream ended.
@@ -92,7 +92,7 @@ func (g *agents) Message(l *transport.Link, m *agentv1.FromAgent) {
 	switch m.Kind.(type) {
 	case *agentv1.FromAgent_Goodbye:
 		if m.GetGoodbye().GetLeaving() == agentv1.Leaving_LEAVING_HOST {
-			g.s.ears.step(detect.Goodbye{Host: host, Boot: l.Boot().String()})
+			g.s.ears.step(detect.Goodbye{Host: host, Boot: l.BootID()})
 		}
 	case *agentv1.FromAgent_Guests:
 		g.guests(l, m.GetGuests())

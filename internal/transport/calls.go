@@ -82,12 +82,7 @@ func (s *Server) Link(stream linkStream) error {
 		welcome.Server = s.o.Name
 	}
 	s.log.Info("agent linked", "host", l.host, "boot", boot.String(), "remote", l.remote)
-	// The receiver first: it must run, and end with Closed, also when this send fails.
-	go l.receive()
-	if err := stream.Send(&agentv1.FromServer{Kind: &agentv1.FromServer_Welcome{Welcome: welcome}}); err != nil {
-		return err
-	}
-	return l.write()
+	return l.serve(welcome)
 }
 
 // receiveHello reads the first message and holds it against the certificate.
@@ -116,11 +111,14 @@ func receiveHello(stream linkStream, who caller) (*agentv1.Hello, Boot, error) {
 
 // refuse tells the agent why, in a message and as the status that ends the stream.
 func refuse(stream linkStream, code codes.Code, reason string) error {
-	m := &agentv1.FromServer{Kind: &agentv1.FromServer_Refused{Refused: &agentv1.Refused{Reason: reason}}}
-	if err := stream.Send(m); err != nil {
+	if err := stream.Send(refusedMessage(reason)); err != nil {
 		return err
 	}
 	return status.Error(code, reason)
+}
+
+func refusedMessage(reason string) *agentv1.FromServer {
+	return &agentv1.FromServer{Kind: &agentv1.FromServer_Refused{Refused: &agentv1.Refused{Reason: reason}}}
 }
 
 func machineOf(m *agentv1.Machine) pki.Machine {

@@ -41,7 +41,7 @@ func TestPulsesTakeNoAllocation(t *testing.T) {
 			t.Fatalf("decoded %+v, %v", in, err)
 		}
 		l.heard.Store(0)
-		if err := l.take(in); err != nil {
+		if err := l.take(in, 1); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -123,7 +123,7 @@ func FuzzFromAgent(f *testing.F) {
 		}
 		h := newServerSide()
 		l := &Link{server: &Server{o: ServerOptions{Handler: h}}, boot: bootA}
-		if err := l.take(in); err == nil && in.isPulse && in.boot != bootA {
+		if err := l.take(in, 1); err == nil && in.isPulse && in.boot != bootA {
 			t.Fatal("a pulse of another boot was taken")
 		}
 	})

@@ -35,8 +35,9 @@ func connect(addr string, config *tls.Config, dial dialFunc) (*grpc.ClientConn, 
 	cc, err := grpc.NewClient("passthrough:///"+addr,
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithContextDialer(dial),
-		grpc.WithNoProxy(), // a proxy of the environment is for the web
-		grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
+		grpc.WithNoProxy(),                                          // a proxy of the environment is for the web
+		grpc.WithReadBufferSize(0), grpc.WithWriteBufferSize(4<<10), // as at the server's end
+		grpc.WithStaticStreamWindowSize(flowWindow), grpc.WithStaticConnWindowSize(flowWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithDisableHealthCheck(), grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -22,7 +22,7 @@ type Direct struct {
 func (d Direct) Link() *Link {
 	return &Link{
 		direct: &d, peer: pki.Peer{Identity: pki.Identity{Role: pki.RoleAgent, Name: d.Host, Machine: d.Machine}, Serial: "direct"},
-		host: d.Host, boot: d.Boot, remote: d.Remote, dropped: make(chan struct{}), gone: make(chan struct{}),
+		host: d.Host, boot: d.Boot, bootID: d.Boot.String(), remote: d.Remote, dropped: make(chan struct{}), gone: make(chan struct{}),
 	}
 }
 

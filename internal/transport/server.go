@@ -20,6 +20,8 @@ import (
 const (
 	// maxMessage bounds one message: 10,000 guests of a host, or 20,000 forbidden uuids, stay below.
 	maxMessage = 1 << 20
+	// flowWindow is how much may be under way unread, in bytes: longer messages wait a round trip.
+	flowWindow = 64 << 10
 	// linksPerHost bounds what one certificate can hold open; more than two with different boots is no accident.
 	linksPerHost = 4
 	helloWithin  = 15 * time.Second
@@ -42,7 +44,8 @@ type Server struct {
 	links    map[string][]*Link // by host
 	stopping bool
 	started  bool
-	live     sync.WaitGroup // receivers: each ends with its Closed
+	live     sync.WaitGroup // links: each ends with its Closed
+	stopped  chan struct{}  // closed by Stop
 	serving  sync.WaitGroup
 }
 
@@ -51,7 +54,7 @@ func Listen(o ServerOptions) (*Server, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("cannot listen for agents: %w", err)
 	}
-	s := &Server{o: o, log: o.Logger, listener: o.Listener, creds: o.Credentials, links: map[string][]*Link{}}
+	s := &Server{o: o, log: o.Logger, listener: o.Listener, creds: o.Credentials, links: map[string][]*Link{}, stopped: make(chan struct{})}
 	if s.listener == nil {
 		var err error
 		if s.listener, err = net.Listen("tcp", o.Addr); err != nil {
@@ -62,8 +65,11 @@ func Listen(o ServerOptions) (*Server, error) {
 	s.grpc = grpc.NewServer(
 		grpc.Creds(watchedTLS{tls, newDoor()}),
 		grpc.ForceServerCodecV2(newCodec()),
-		// Small buffers (gRPC shares the write buffers by itself): with gRPC's 32 KiB a link, 10,000 agents would not fit into the bar of 1 GiB.
-		grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10),
+		// No buffer for reading (TLS has its own), a small one for writing (gRPC shares these by itself): with gRPC's 32 KiB
+		// each, 10,000 links would not fit into the bar of 1 GiB.
+		grpc.ReadBufferSize(0), grpc.WriteBufferSize(4<<10),
+		// Fixed windows, of HTTP/2's least size: to find better ones gRPC sends a ping after each pulse and each ack.
+		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(flowWindow),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(4), grpc.MaxHeaderListSize(16<<10),
 		grpc.ConnectionTimeout(helloWithin),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: quietAfter, Timeout: askedFor, MaxConnectionIdle: time.Minute}),
@@ -137,6 +143,7 @@ func (s *Server) Start() {
 		return
 	}
 	s.started = true
+	s.serving.Go(s.watchRevocations)
 	s.serving.Go(func() {
 		if err := s.grpc.Serve(s.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			s.log.Error("the port for agents stopped", "addr", s.Addr().String(), "error", err)
@@ -147,6 +154,9 @@ func (s *Server) Start() {
 // Stop ends all links and returns when every Closed was called, or with ctx's error. It may be called more than once.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
+	if !s.stopping {
+		close(s.stopped)
+	}
 	s.stopping = true
 	for _, of := range s.links {
 		for _, l := range of {
@@ -170,6 +180,28 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("cannot stop listening for agents in time: %w", ctx.Err())
+	}
+}
+
+// watchRevocations drops the links of certificates that were revoked since.
+func (s *Server) watchRevocations() {
+	tick := time.NewTicker(revokedEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stopped:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		for _, of := range s.links {
+			for _, l := range of {
+				if reason, revoked := s.o.Revoked(l.host, l.peer.Serial); revoked {
+					l.end("the certificate was revoked: "+reason, sayGoodbye)
+				}
+			}
+		}
+		s.mu.Unlock()
 	}
 }
 
