@@ -93,6 +93,9 @@ func (c Config) mistakes(f *yamlfile.File) (errs yamlfile.Errors) {
 		if _, ok := c.Cluster.Initial[c.Name]; !ok {
 			errs = append(errs, f.Errorf("cluster.initial", "this server's name %q is not among the servers", c.Name))
 		}
+		if why := c.copied(ownAddresses()); why != "" {
+			errs = append(errs, f.Errorf("name", "%s", why))
+		}
 		if n%2 == 0 {
 			errs = append(errs, f.Errorf("cluster.initial", "%d servers: an even number has no more quorum than one server less; use one, three or five", n))
 		}
