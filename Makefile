@@ -48,7 +48,7 @@ e2e: build ## the rows every change must pass, on the real lab
 e2e-full: build ## all rows
 	NINELIVES_E2E=full $(GO) test -tags e2e -count=1 -timeout 120m ./test/e2e -v
 
-bench: build ## the figures of docs/figures.md
+bench: build ## the figures of docs/figures.md: the demo, an agent's cost, recovery against a bare loop (20 min)
 	$(GO) test -tags bench -count=1 -timeout 60m ./test/bench -v
 
 generate: ## the pages that are made from code

@@ -47,13 +47,13 @@ type bench struct {
 
 // TestRecovery compares: first each way of a bare loop once, then the best of them and the product in turn.
 func TestRecovery(t *testing.T) {
-	b := &bench{T: t, Rig: rig.SetUp(t), host: "compute-01", count: number("NINELIVES_BENCH_VMS", 50), began: time.Now()}
+	b := &bench{T: t, Rig: rig.SetUp(t), host: "compute-01", count: number("NINELIVES_BENCH_VMS", 20), began: time.Now()}
 	defer b.report()
 	b.agentCost()
 	best := way{}
 	seconds := 0.0
 	for _, spread := range []bool{true, false} {
-		for _, atOnce := range []int{1, 4, 8, 16} {
+		for _, atOnce := range []int{4, 8, 16} {
 			w := way{Name: fmt.Sprintf("bare loop, %d at once, %s", atOnce, map[bool]string{true: "named targets", false: "scheduler's choice"}[spread]), AtOnce: atOnce, Spread: spread}
 			f := b.bare(w)
 			if best.Name == "" || f.Last < seconds {
@@ -63,9 +63,13 @@ func TestRecovery(t *testing.T) {
 	}
 	t.Logf("best bare loop: %s", best.Name)
 	var ratios []float64
-	for range number("NINELIVES_BENCH_PAIRS", 5) {
-		p := b.product()
-		l := b.bare(best)
+	for i := range number("NINELIVES_BENCH_PAIRS", 5) {
+		var p, l figure
+		if i%2 == 0 { // neither always comes first
+			p, l = b.product(), b.bare(best)
+		} else {
+			l, p = b.bare(best), b.product()
+		}
 		ratios = append(ratios, (p.Last-1)/l.Last) // the bar allows 1 s besides
 		t.Logf("pair: product %.1f s, bare loop %.1f s, ratio %.2f", p.Last, l.Last, p.Last/l.Last)
 	}
@@ -134,6 +138,7 @@ func (b *bench) product() figure {
 		return ""
 	})
 	f := b.back(way{Name: "product", Product: true}, vms, proof)
+	b.Lab.Do(b, "vms", "delete", "bench")
 	rig.Within(b, 4*time.Minute, "the host is readmitted", func() string {
 		if in, _, err := b.Main.Incident(b.host, fault); in.Phase != engine.PhaseClosed {
 			return fmt.Sprintf("%s (%v)", in.Phase, err)
