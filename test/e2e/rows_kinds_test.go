@@ -205,35 +205,3 @@ func (r *row) signal(host string, what syscall.Signal) {
 		}
 	}
 }
-
-// bootStopped boots a real guest and stops it.
-func bootStopped(r *row) {
-	r.bootVMs(1, r.host)
-	r.Nova.Act(r, r.vms[0].ID, map[string]any{"os-stop": nil})
-	r.vms[0] = r.Nova.Becomes(r, r.vms[0].ID, "SHUTOFF")
-}
-
-// queuedStart: somebody starts a stopped VM while its host is dead: Nova queues it for the dead host. When that returns,
-// the VM runs once at most.
-func queuedStart(r *row) {
-	boot, vm := r.bootOf(), r.vms[0]
-	record := r.Lab.Run + "/e2e/queued-start.jsonl"
-	r.Lab.Do(r, "record", "start", record)
-	r.Cleanup(func() { r.Lab.Do(r, "record", "stop") })
-	r.strike("host", r.host, "off")
-	time.Sleep(500 * time.Millisecond)
-	r.Nova.Act(r, vm.ID, map[string]any{"os-start": nil})
-	r.readmitted(5*time.Minute, boot)
-	time.Sleep(20 * time.Second)
-	r.Lab.Do(r, "record", "stop")
-	var runs map[string]struct {
-		Max int `json:"max"`
-	}
-	report := r.Lab.Do(r, "record", "report", record)
-	rig.Decode(r, report, &runs)
-	if runs[vm.ID].Max > 1 {
-		r.Errorf("it ran twice at once:\n%s", report)
-	}
-	in, _, err := r.Main.Incident(r.host, r.fault)
-	r.Logf("Nova: %+v; %+v (%v)", r.list()[vm.ID], in.Guests, err)
-}

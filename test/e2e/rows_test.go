@@ -35,7 +35,7 @@ func rows() []spec {
 		{name: "storm", wave: 9, hosts: []string{"compute-01", "compute-02", "compute-03", "compute-04"}, vms: 4, run: storm},
 		{name: "vm kinds", wave: 10, hosts: []string{"compute-05"}, vms: 7, boot: bootKinds, run: vmKinds},
 		{name: "own store", wave: 10, hosts: []string{"compute-02"}, vms: 2, boot: bootOwnStore, run: ownStore},
-		{name: "queued start", wave: 10, hosts: []string{"real-02"}, vms: 1, boot: bootStopped, run: queuedStart},
+		{name: "queued start", wave: 10, hosts: []string{"real-02"}, vms: 2, boot: bootStopped, run: queuedStart},
 		{name: "disabled before", wave: 11, hosts: []string{"compute-01"}, vms: 4, boot: bootDisabled, run: disabledBefore},
 		{name: "un-forced half-way", wave: 11, hosts: []string{"compute-06"}, vms: 3, boot: bootApart, run: unforced},
 		{name: "foreign evacuation", wave: 12, hosts: []string{"compute-03"}, vms: 3, boot: bootApart, run: foreign},

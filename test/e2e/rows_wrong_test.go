@@ -27,6 +27,7 @@ func wrongThings(r *row) {
 		"disk full":            diskFull,
 		"same data directory":  sameData,
 		"same name":            sameName,
+		"copied name":          copiedName,
 	} {
 		r.Run(name, func(t *testing.T) { run(t, r) })
 	}
@@ -215,7 +216,7 @@ func sameData(t *testing.T, r *row) {
 	says(t, "the second server", p.Log(20), r.Main.DataDir(), "another")
 }
 
-// sameName: a server.yaml that was copied to the second controller without another name.
+// sameName: one name for two of the servers.
 func sameName(t *testing.T, r *row) {
 	dir := filepath.Join(r.Lab.Run, "e2e", "same-name")
 	p := rig.NewProduct(t, r.Main.Binary, rig.ServerSpec{Dir: dir, Agents: "127.0.0.1", Clouds: filepath.Join(r.Lab.Run, "clouds.yaml")})
@@ -227,4 +228,16 @@ func sameName(t *testing.T, r *row) {
 		t.Errorf("a cluster with one name twice ends with %d, expected an error", code)
 	}
 	says(t, "the server", p.Log(20), p.Config+":", "server-1")
+}
+
+// copiedName: the file of server-1 on the machine that is server-2: it would vote with server-1's voice.
+func copiedName(t *testing.T, r *row) {
+	p := r.other(t, "copied name", filepath.Join(r.Lab.Run, "clouds.yaml"))
+	text := p.Text() + "cluster:\n  initial: {server-1: \"10.77.0.251:7402\", server-2: \"10.77.0.1:7402\", server-3: \"10.77.0.253:7402\"}\n"
+	r.Put(t, p.Config, text)
+	p.Start(t)
+	if code := p.Ends(20 * time.Second); code <= 0 {
+		t.Errorf("server-1's file on server-2's machine ends with %d, expected an error", code)
+	}
+	says(t, "the server", p.Log(20), p.Config+":1:", "10.77.0.1:7402", "name: server-2")
 }

@@ -29,6 +29,10 @@ const policyText = `rules:
   - name: opted out
     match: {name: "*optout*"}
     on_host_failure: leave
+  - name: stopped ones too
+    match: {name: "*moves*"}
+    on_host_failure: resurrect
+    stopped: resurrect
   - name: may be rebuilt
     match: {name: "*rebuild*"}
     on_host_failure: rebuild

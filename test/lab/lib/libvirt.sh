@@ -11,6 +11,7 @@ private_libvirt() { # HOST
     'cgroup_controllers = []' 'stdio_handler = "file"' 'dynamic_ownership = 0' 'remember_owner = 0' >"$d/etc/qemu.conf"
   printf '%s\n' 'unix_sock_group = "root"' 'auth_unix_ro = "none"' 'auth_unix_rw = "none"' 'log_level = 4' \
     "host_uuid = \"$(host_identity "$h")\"" >"$d/etc/libvirtd.conf"
+  private_hook "$h" "$d"
   mkdir -p /var/lib/libvirt /var/cache/libvirt /var/log/libvirt
   mount -t tmpfs -o mode=755 run /run
   mkdir -p /run/libvirt /run/lock
@@ -20,6 +21,16 @@ private_libvirt() { # HOST
   mount --bind "$d/etc" /etc/libvirt
   umount -l /sys/fs/cgroup 2>/dev/null
   return 0
+}
+
+# The product's own hook, as its package installs it, but for what a lab can't have at its usual place: libvirt hands no
+# environment on, so a step before it names binary and configuration.
+private_hook() { # HOST DISK
+  rm -f "$2/etc/hooks/qemu"
+  gated "$1" || return 0
+  "$LAB_NINELIVES" hook install --at "$2/hook" >/dev/null
+  printf '#!/bin/sh\nexport NINELIVES=%s NINELIVES_CONFIG=%s\nexec %s "$@"\n' "$LAB_NINELIVES" "$HOSTS/$1/agent.yaml" "$2/hook" >"$2/etc/hooks/qemu"
+  chmod 755 "$2/etc/hooks/qemu"
 }
 
 wait_libvirt() {
