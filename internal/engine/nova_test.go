@@ -170,6 +170,8 @@ func (w *world) evacuate(vm, target, user string) (int, string) {
 		return 409, "Cannot 'evacuate' while it is in " + v.Status
 	case !w.machines[v.Host].service.ForcedDown:
 		return 400, "service is still in use"
+	case slices.Contains(strings.Split(w.answers["full"], "+"), target):
+		return 400, "No valid host was found"
 	}
 	w.actions[vm] = append(w.actions[vm], w.now)
 	mv := &move{Migration: Migration{UUID: fmt.Sprintf("m%d-%s", len(w.moves)+1, vm), VM: vm, Type: "evacuation", Status: "accepted", Source: v.Host, Dest: target, User: user, Created: w.now}}

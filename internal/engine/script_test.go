@@ -274,6 +274,10 @@ func change(w *world, v *VM, o []string) {
 	v.ImageBooted = option(o, "disk", "image") == "image"
 	v.Locked = option(o, "locked", "") == "yes"
 	v.MemoryMB, _ = strconv.Atoi(option(o, "mb", strconv.Itoa(v.MemoryMB)))
+	v.Facts.Flavor = option(o, "flavor", v.Facts.Flavor)
+	if hv := option(o, "hv", ""); hv != "" {
+		v.Facts.ImageProperties = map[string]string{"img_hv_type": hv}
+	}
 	if tag := option(o, "tag", ""); tag != "" {
 		v.Facts.Tags = []string{tag}
 	}

@@ -25,7 +25,20 @@ type loads struct {
 	count  map[string]int
 	memory map[string]int
 	groups map[string]bool // anti-affinity groups with a member under way
+	failed map[string]int  // target and kind of VM → evacuations that came to nothing
 }
+
+// kind is what VMs have in common that decides where Nova's scheduler lets them go; "" if it isn't known.
+func (r *Recovery) kind() string {
+	if r.VM.Facts.Flavor == "" {
+		return ""
+	}
+	return r.VM.Facts.Flavor + " " + r.VM.hypervisor()
+}
+
+// failedLike counts the evacuations of such VMs that this target refused, or that failed there: what Nova said of one
+// it will say of the next.
+func (l *loads) failedLike(target string, r *Recovery) int { return l.failed[target+" "+r.kind()] }
 
 func (l *loads) add(target string, r *Recovery) {
 	l.all++
@@ -44,9 +57,14 @@ func (e *Engine) load() *loads {
 	if e.loads != nil {
 		return e.loads
 	}
-	l := &loads{count: map[string]int{}, memory: map[string]int{}, groups: map[string]bool{}}
+	l := &loads{count: map[string]int{}, memory: map[string]int{}, groups: map[string]bool{}, failed: map[string]int{}}
 	for _, in := range e.open {
 		for _, r := range e.vms[in.ID] {
+			for _, a := range r.Attempts {
+				if a.failed() && r.kind() != "" {
+					l.failed[a.Target+" "+r.kind()]++
+				}
+			}
 			if a := r.Open(); a != nil {
 				l.add(either(a.To, a.Target), r)
 			} else if r.To != "" && r.To != in.Host && !r.Done.IsZero() && e.now.Sub(r.Done) < placedLately {
@@ -109,8 +127,9 @@ func (e *Engine) target(in *Incident, r *Recovery, l *loads) (string, placement,
 	return name, placeAt, fmt.Sprintf("most room of %d fit hosts", len(able))
 }
 
-// better orders destinations: refused least often, not full, fewest under way, most memory left, name. One without room
-// by our figures comes last but is tried: Nova counts overcommitment, we don't.
+// better orders destinations: refused least often, of the hypervisor that its image asks for, refused least often to VMs
+// of its kind, not full, fewest under way, most memory left, name. One without room by our figures comes last but is
+// tried: Nova counts overcommitment, we don't. So does one of another hypervisor: Nova's filters may be set otherwise.
 func (e *Engine) better(r *Recovery, l *loads, a, b *host) int {
 	left := func(h *host) int { return h.facts.FreeMB - l.memory[h.facts.Name] }
 	no := func(yes bool) int {
@@ -122,6 +141,8 @@ func (e *Engine) better(r *Recovery, l *loads, a, b *host) int {
 	an, bn := a.facts.Name, b.facts.Name
 	return cmp.Or(
 		refusals(r, an)-refusals(r, bn),
+		no(!r.VM.runsOn(a))-no(!r.VM.runsOn(b)),
+		l.failedLike(an, r)-l.failedLike(bn, r),
 		no(left(a) < r.VM.MemoryMB)-no(left(b) < r.VM.MemoryMB),
 		no(l.count[an] >= e.cfg.PerTarget)-no(l.count[bn] >= e.cfg.PerTarget),
 		l.count[an]-l.count[bn], left(b)-left(a), strings.Compare(an, bn),

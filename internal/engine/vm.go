@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/policy"
@@ -26,6 +27,21 @@ type VM struct {
 	VCPUs       int      `json:"vcpus"`
 	Apart       []string `json:"apart,omitempty"`     // anti-affinity groups it belongs to
 	Immovable   string   `json:"immovable,omitempty"` // why Nova refuses to evacuate it (vTPM, passthrough …)
+}
+
+// hypervisor is what the VM's image asks for, in lower case; "" if it asks for none, or isn't known. Nova reads the first
+// property, and the second as its older name.
+func (v VM) hypervisor() string {
+	p := v.Facts.ImageProperties
+	return strings.ToLower(either(p["img_hv_type"], p["hypervisor_type"]))
+}
+
+// runsOn reports whether a host has the hypervisor that the VM's image asks for, as far as both are known. Nova calls
+// every libvirt host QEMU, and lets images ask it for qemu or kvm.
+func (v VM) runsOn(h *host) bool {
+	want, has := v.hypervisor(), strings.ToLower(h.facts.Hypervisor)
+	libvirt := func(s string) bool { return s == "qemu" || s == "kvm" }
+	return want == "" || has == "" || want == has || libvirt(want) && libvirt(has)
 }
 
 // State is where a VM's recovery stands. Every VM of a dead host ends in one of the settled states (promise S3).
