@@ -4,10 +4,13 @@ package engine
 // begun before our own write would undo it in our eyes.
 func (e *Engine) hostSeen(f HostFacts) {
 	h := e.host(f.Name)
-	if in := e.incidentOf(f.Name); in != nil && in.Out.Begun && h.facts.Service.ID != "" {
-		f.Service = h.facts.Service
-	} else {
+	switch in := e.incidentOf(f.Name); {
+	case in == nil || !in.Out.Begun:
 		h.serviceAt = e.now
+	case h.facts.Service.ID != "":
+		f.Service = h.facts.Service
+	default: // a new leader's first: its ID is right, the rest may be from before our write
+		h.serviceAt = zeroTime
 	}
 	h.facts = f
 	e.takeBack(h)

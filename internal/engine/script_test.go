@@ -75,6 +75,7 @@ type script struct {
 	gates      map[string]string // the last gate order printed
 	policy     *policy.Policy
 	cfg        Config
+	crash      *crash
 }
 
 type dueEvent struct {
@@ -458,17 +459,10 @@ func (s *script) showGates() {
 // step runs the engine, writes its records as the store would, and its decisions down.
 func (s *script) step(ev Event) {
 	eff := s.e.Step(s.time(), ev)
-	for _, r := range eff.Records {
-		if r.Value == nil {
-			delete(s.records, r.Key)
-			continue
-		}
-		data, err := json.Marshal(r.Value)
-		if err != nil {
-			panic(err)
-		}
-		s.records[r.Key] = data
+	if s.crashes(&eff) {
+		return
 	}
+	s.record(eff.Records)
 	for _, n := range eff.Notes {
 		text := n.Text
 		if n.VM == "" && n.Host != "" {
@@ -497,6 +491,20 @@ func (s *script) step(ev Event) {
 		if a.Do.Dangerous() || a.Do == SendGate {
 			s.print("do   %s", text)
 		}
+	}
+}
+
+func (s *script) record(records []Record) {
+	for _, r := range records {
+		if r.Value == nil {
+			delete(s.records, r.Key)
+			continue
+		}
+		data, err := json.Marshal(r.Value)
+		if err != nil {
+			panic(err)
+		}
+		s.records[r.Key] = data
 	}
 }
 
