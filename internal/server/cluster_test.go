@@ -14,70 +14,122 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 )
 
-// TestThreeServers: three servers form a quorum from one bundle; when the leader ends, another one leads and knows what
-// the first had recorded.
-func TestThreeServers(t *testing.T) {
-	cloud, err := wire.Start(t.Context(), wire.Options{Hosts: 3, VMs: 3, Seed: 1})
+// trio are three servers that form a quorum from one bundle, by name.
+type trio struct {
+	cloud   *wire.Cloud
+	ca      *pki.CA
+	bundle  string
+	initial map[string]string
+	dirs    map[string]string
+	servers map[string]*Server
+}
+
+func startTrio(t *testing.T, hosts int) *trio {
+	t.Helper()
+	cloud, err := wire.Start(t.Context(), wire.Options{Hosts: hosts, VMs: hosts, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cloud.Close()
-	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
-	ca, err := pki.Init(filepath.Join(dirs[0], "pki"), "ninelives", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	bundle := filepath.Join(t.TempDir(), "bundle")
-	if err := ca.Export(bundle); err != nil {
-		t.Fatal(err)
-	}
-	initial := map[string]string{}
-	for i := range dirs {
-		initial[fmt.Sprintf("server-%d", i+1)] = freePort(t)
-		if _, err := pki.Import(filepath.Join(dirs[i], "pki"), bundle); err != nil {
-			t.Fatal(err)
-		}
-	}
-	servers := map[string]*Server{}
-	for i, dir := range dirs {
+	t.Cleanup(func() { cloud.Close() })
+	x := &trio{cloud: cloud, bundle: filepath.Join(t.TempDir(), "bundle"), initial: map[string]string{}, dirs: map[string]string{}, servers: map[string]*Server{}}
+	for i := range 3 {
 		name := fmt.Sprintf("server-%d", i+1)
-		cfg := DefaultConfig()
-		cfg.Name, cfg.Data, cfg.Cluster.Initial = name, dir, initial
-		cfg.Listen = Listen{API: "127.0.0.1:0", Agents: "127.0.0.1:0", Cluster: initial[name]}
-		client, err := openstack.Open(openstack.Options{Login: &openstack.Login{
-			AuthURL: cloud.AuthURL(), Username: wire.Username, Password: wire.Password, ProjectName: wire.ProjectName, Region: wire.Region,
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := New(Options{Config: cfg, Cloud: client})
-		if err != nil {
-			t.Fatal(err)
-		}
-		servers[name] = s
-		if err := s.Start(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		x.initial[name], x.dirs[name] = freePort(t), t.TempDir()
 	}
-	leader := waitLeader(t, servers)
-	r := servers[leader].reign.Load()
+	if x.ca, err = pki.Init(filepath.Join(x.dirs["server-1"], "pki"), "ninelives", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.ca.Export(x.bundle); err != nil {
+		t.Fatal(err)
+	}
+	for name := range x.initial {
+		x.start(t, name, nil)
+	}
+	t.Cleanup(func() {
+		for _, s := range x.servers {
+			stop(t, s)
+		}
+	})
+	return x
+}
+
+// start starts one, at its first start with the bundle's CA.
+func (x *trio) start(t *testing.T, name string, change func(*Options)) *Server {
+	t.Helper()
+	if _, err := pki.Import(filepath.Join(x.dirs[name], "pki"), x.bundle); err != nil {
+		t.Fatal(err)
+	}
+	client, err := openstack.Open(openstack.Options{Login: &openstack.Login{
+		AuthURL: x.cloud.AuthURL(), Username: wire.Username, Password: wire.Password, ProjectName: wire.ProjectName, Region: wire.Region,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	o := Options{Config: x.config(name), Cloud: client}
+	if change != nil {
+		change(&o)
+	}
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.servers[name] = s
+	if err := s.Start(); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return s
+}
+
+func (x *trio) config(name string) Config {
+	cfg := DefaultConfig()
+	cfg.Name, cfg.Data, cfg.Cluster.Initial = name, x.dirs[name], x.initial
+	cfg.Listen = Listen{API: "127.0.0.1:0", Agents: "127.0.0.1:0", Cluster: x.initial[name]}
+	return cfg
+}
+
+// end stops one as an operator would.
+func (x *trio) end(t *testing.T, name string) {
+	t.Helper()
+	stop(t, x.servers[name])
+	delete(x.servers, name)
+}
+
+// lead makes the named server the leader.
+func (x *trio) lead(t *testing.T, name string) *Server {
+	t.Helper()
+	waitFor(t, name+" leads", func() bool {
+		leader := waitLeader(t, x.servers)
+		if leader == name {
+			return true
+		}
+		if err := x.servers[leader].store.Resign(t.Context(), name); err != nil {
+			t.Logf("%s resigns: %v", leader, err)
+		}
+		return false
+	})
+	return x.servers[name]
+}
+
+// TestThreeServers: when the leader ends, another one leads and knows what the first had recorded.
+func TestThreeServers(t *testing.T) {
+	t.Parallel()
+	x := startTrio(t, 3)
+	leader := waitLeader(t, x.servers)
+	r := x.servers[leader].reign.Load()
 	if reply, err := r.ask(t.Context(), engine.Asked{ID: "1", By: "admin", Verb: engine.Disarm, Reason: "rehearsal"}); err != nil || !reply.OK {
 		t.Fatalf("disarm: %v %v", reply, err)
 	}
 	begun := time.Now()
-	stop(t, servers[leader])
-	delete(servers, leader)
-	next := waitLeader(t, servers)
+	x.end(t, leader)
+	next := waitLeader(t, x.servers)
 	t.Logf("%s led %.1f s after %s ended", next, time.Since(begun).Seconds(), leader)
 	var sw engine.Switches
-	if err := servers[next].reign.Load().read(t.Context(), func(e *engine.Engine) { sw, _ = e.Switches() }); err != nil {
+	if err := x.servers[next].reign.Load().read(t.Context(), func(e *engine.Engine) { sw, _ = e.Switches() }); err != nil {
 		t.Fatal(err)
 	}
 	if sw.Armed || sw.Reason != "rehearsal" {
 		t.Errorf("the new leader knows %+v, expected it disarmed for the rehearsal", sw)
-	}
-	for _, s := range servers {
-		stop(t, s)
 	}
 }
 

@@ -15,6 +15,7 @@ type ears struct {
 	mu       sync.Mutex
 	detector *detect.Detector
 	loop     detect.Loop
+	lateAt   time.Time // of the last lateness that made what we heard doubtful
 	changed  func([]detect.Change)
 	late     func(time.Duration)
 	stalled  func()
@@ -41,8 +42,26 @@ func (e *ears) step(o detect.Observation) {
 func (e *ears) confess(now time.Time) {
 	if late := e.loop.Late(now); late > 0 {
 		e.detector.Step(now, detect.Late{By: late})
+		if late >= doubtLate {
+			e.lateAt = now
+		}
 		e.late(late)
 	}
+}
+
+// What this server heard may be old, and what it didn't hear means nothing, for as long as this after it ran so late.
+const (
+	doubtLate = 500 * time.Millisecond
+	doubtFor  = 5 * time.Second
+)
+
+// doubts reports whether this server was slow or paused a moment ago: pulses that waited meanwhile look new.
+func (e *ears) doubts() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	e.confess(now)
+	return !e.lateAt.IsZero() && now.Sub(e.lateAt) < doubtFor
 }
 
 // takeover drops the silences this server didn't observe as a leader and tells the new reign how every host stands.

@@ -17,7 +17,12 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// etcd leaves the idle connections between members to their read timeout, 5 s after the end.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*conn).serve"), goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead"))
+}
 
 // bare is a server without store and listeners: its parts can be looked at one by one.
 func bare(t testing.TB, c cloud.Cloud, o Options) *Server {
@@ -36,6 +41,7 @@ func bare(t testing.TB, c cloud.Cloud, o Options) *Server {
 	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, prometheus.NewRegistry()), &tokens{s: s}
 	s.ears = newEars(times, s.heard, s.metrics.detectedLate, s.stalled)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
+	s.peers, s.cards, s.sight = &peers{s: s, told: map[*told]struct{}{}}, newCards(s), newSight(s)
 	s.fencing, s.watch = newFencing(s, o.Drivers), newWatch(s, o.Prober)
 	return s
 }

@@ -79,9 +79,10 @@ func (g *agents) Closed(l *transport.Link, how transport.End, err error) {
 		delete(g.links, l.Host())
 	}
 	g.mu.Unlock()
+	said := how == transport.EndReset || how == transport.EndEOF || how == transport.EndGoodbye
+	g.s.peers.ended(l, said, how == transport.EndReset)
 	g.log.Debug("an agent's link ended", "host", l.Host(), "how", string(how), "error", err)
-	switch how {
-	case transport.EndReset, transport.EndEOF, transport.EndGoodbye:
+	if said {
 		g.s.ears.step(detect.StreamLost{Host: l.Host(), Stream: l.Remote(), Server: g.s.cfg.Name, Reset: how == transport.EndReset})
 	}
 }

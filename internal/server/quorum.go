@@ -21,10 +21,13 @@ func (s *Server) watchQuorum(r *reign) {
 	defer tick.Stop()
 	var told engine.QuorumChanged
 	for {
-		now := s.standing(s.store.Status(r.ctx))
+		st := s.store.Status(r.ctx)
+		s.meet(st)
+		now := s.standing(st)
 		if r.ctx.Err() != nil {
 			return
 		}
+		s.promote(r)
 		if !reflect.DeepEqual(told, now) {
 			r.in.put(now)
 			told = now
@@ -39,7 +42,7 @@ func (s *Server) watchQuorum(r *reign) {
 
 // assumed is what a new reign begins with, until the servers have been asked: as few healthy ones as a leader can have.
 func (s *Server) assumed() engine.QuorumChanged {
-	n := max(1, len(s.cfg.Cluster.Initial))
+	n := max(1, len(s.servers()))
 	return engine.QuorumChanged{Self: s.ownHost(), Members: n, Healthy: n/2 + 1, On: s.carriers()}
 }
 
@@ -48,9 +51,12 @@ func (s *Server) standing(st store.Status) engine.QuorumChanged {
 	if len(st.Members) == 0 {
 		return q
 	}
-	q.Members, q.Healthy, q.Lost = len(st.Members), 0, map[string]bool{}
+	q.Members, q.Healthy, q.Lost = 0, 0, map[string]bool{}
 	for _, m := range st.Members {
-		if m.Healthy {
+		if m.Learner {
+			continue // no vote, no part of the quorum
+		}
+		if q.Members++; m.Healthy {
 			q.Healthy++
 		} else {
 			q.Lost[m.Name] = true
@@ -59,11 +65,32 @@ func (s *Server) standing(st store.Status) engine.QuorumChanged {
 	return q
 }
 
+// meet takes in who the servers are.
+func (s *Server) meet(st store.Status) {
+	now := map[string]string{}
+	for _, m := range st.Members {
+		if m.Address != "" {
+			now[m.Name] = m.Address
+		}
+	}
+	if len(now) > 0 {
+		s.members.Store(&now)
+	}
+}
+
+// servers are the cluster addresses by name: as last known, before that as the cluster began.
+func (s *Server) servers() map[string]string {
+	if now := s.members.Load(); now != nil {
+		return *now
+	}
+	return s.cfg.Cluster.Initial
+}
+
 // carriers are the hosts whose machines carry servers: this server's own, and those that have a server's cluster
 // address on one of their planes.
 func (s *Server) carriers() map[string]string {
 	on := map[string]string{}
-	for name, addr := range s.cfg.Cluster.Initial {
+	for name, addr := range s.servers() {
 		host, _, err := net.SplitHostPort(addr)
 		if ip := net.ParseIP(host); err != nil || ip != nil && (ip.IsLoopback() || ip.IsUnspecified()) {
 			continue

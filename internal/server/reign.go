@@ -54,6 +54,7 @@ func (r *reign) run() {
 	r.s.introduce(r)
 	r.acts.Go(func() { r.s.agents.record(r) })
 	r.acts.Go(func() { r.s.watchQuorum(r) })
+	r.acts.Go(func() { r.s.relays.run(r) })
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	for {

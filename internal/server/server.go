@@ -52,6 +52,10 @@ type Options struct {
 	// Stalled is called by each loop when it wakes up, and returns when the process may go on; nil: it always may. It is
 	// how a simulation stops a process, as SIGSTOP does.
 	Stalled func()
+	// DialPeer opens connections to other servers; nil: net.Dialer.
+	DialPeer func(ctx context.Context, addr string) (net.Conn, error)
+	// Knows is the newest format of records that this server can read; 0: all that there are.
+	Knows int
 }
 
 // Server is one controller.
@@ -75,6 +79,12 @@ type Server struct {
 	trail     *trail
 	metrics   *metrics
 	admin     string // the admin token
+	cred      *pki.Credentials
+	peers     *peers
+	cards     *cards
+	relays    *relays
+	sight     *sight
+	failed    chan error
 	api       *api.Server
 
 	wanted   chan struct{} // the inventory is wanted again
@@ -82,7 +92,8 @@ type Server struct {
 	reign    atomic.Pointer[reign]
 	lead     atomic.Pointer[store.Leadership]
 	started  time.Time
-	boot     string // this machine's boot
+	boot     string                            // this machine's boot
+	members  atomic.Pointer[map[string]string] // cluster addresses by name, as last known
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -116,6 +127,8 @@ func New(o Options) (*Server, error) {
 	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, o.Registry), &tokens{s: s}
 	s.ears = newEars(times, s.heard, s.metrics.detectedLate, s.stalled)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
+	s.peers, s.cards, s.sight = &peers{s: s, told: map[*told]struct{}{}}, newCards(s), newSight(s)
+	s.relays, s.failed = &relays{s: s, others: map[string]*other{}}, make(chan error, 2)
 	s.fencing, s.watch = newFencing(s, o.Drivers), newWatch(s, o.Prober)
 	if err := s.open(); err != nil {
 		stopErr := s.Stop(context.Background())
@@ -139,8 +152,7 @@ func (s *Server) open() error {
 		return err
 	}
 	s.cluster = s.ca.Cluster()
-	cred, err := s.ca.EnsureServer(pkiDir, s.cfg.Name, s.names(), time.Now())
-	if err != nil {
+	if s.cred, err = s.ca.EnsureServer(pkiDir, s.cfg.Name, s.names(), time.Now()); err != nil {
 		return err
 	}
 	if s.admin, err = ensureToken(filepath.Join(s.cfg.Data, "admin.token")); err != nil {
@@ -151,7 +163,7 @@ func (s *Server) open() error {
 	}
 	s.stops = append(s.stops, func(context.Context) error { return s.store.Close() })
 	s.listener, err = transport.Listen(transport.ServerOptions{
-		Name: s.cfg.Name, Addr: s.cfg.Listen.Agents, Credentials: cred, CA: s.ca, Tokens: s.tokens, Handler: s.agents, Logger: s.log,
+		Name: s.cfg.Name, Addr: s.cfg.Listen.Agents, Credentials: s.cred, CA: s.ca, Tokens: s.tokens, Handler: s.agents, Peers: s.peers, Logger: s.log,
 		Epoch: s.Epoch, Servers: s.agentServers,
 	})
 	if err != nil {
@@ -166,7 +178,7 @@ func (s *Server) openStore(pkiDir string) (*store.Embedded, error) {
 		Name: s.cfg.Name, DataDir: filepath.Join(s.cfg.Data, "etcd"), Logger: s.log,
 		Heartbeat: electionTimeout / 10, ElectionTimeout: electionTimeout, Permit: s.times.Permit,
 	}
-	if len(s.cfg.Cluster.Initial) > 1 {
+	if len(s.cfg.Cluster.Initial) > 0 {
 		o.Initial, o.ListenCluster = s.cfg.Cluster.Initial, s.cfg.Listen.Cluster
 		o.TLS = store.PeerTLS{
 			CertFile: filepath.Join(pkiDir, "server.crt"), KeyFile: filepath.Join(pkiDir, "server.key"),
@@ -197,7 +209,7 @@ func (s *Server) Start() error {
 	if s.api != nil {
 		s.api.Start()
 	}
-	for _, run := range []func(context.Context){s.ears.run, s.govern, s.inventory.run, s.watch.run, s.fencing.watch, s.keepHouse} {
+	for _, run := range []func(context.Context){s.ears.run, s.govern, s.inventory.run, s.watch.run, s.fencing.watch, s.keepHouse, s.cards.run, s.sight.run, s.watchFailures} {
 		s.running.Go(func() { run(s.ctx) })
 	}
 	if s.listener != nil {
@@ -236,12 +248,23 @@ func (s *Server) ended(ctx context.Context) error {
 	}
 }
 
-// Failed tells when the store has failed for good: the process must end and be started anew.
-func (s *Server) Failed() <-chan error {
+// Failed tells when this server can't go on: its store has failed for good, or another process has its identity. The
+// process must end.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// watchFailures gathers what ends this server.
+func (s *Server) watchFailures(ctx context.Context) {
+	var store <-chan error
 	if own, ok := s.store.(interface{ Failed() <-chan error }); ok {
-		return own.Failed()
+		store = own.Failed()
 	}
-	return nil
+	select {
+	case <-ctx.Done():
+	case err := <-store:
+		s.failed <- err
+	case err := <-s.cards.failed:
+		s.failed <- err
+	}
 }
 
 // Agents is where what agents say comes in, for agents that have no network between them and this server.

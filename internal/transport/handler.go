@@ -92,6 +92,7 @@ type ServerOptions struct {
 	Tokens      pki.Tokens       // nil: nobody can join here
 
 	Handler Handler
+	Peers   PeerHandler  // what other servers ask; nil: they get no answer
 	Logger  *slog.Logger // nil: none
 
 	// Epoch is what acks carry: the leader's epoch as far as this server knows, 0 for none. Nil: always 0.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 	"github.com/ninelives-ha/ninelives/proto/agentv1"
+	"github.com/ninelives-ha/ninelives/proto/peerv1"
 )
 
 const (
@@ -76,6 +77,9 @@ func Listen(o ServerOptions) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	agentv1.RegisterAgentServer(s.grpc, s)
+	if o.Peers != nil {
+		peerv1.RegisterPeerServer(s.grpc, peers{s: s})
+	}
 	return s, nil
 }
 
