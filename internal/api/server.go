@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 )
 
 // Options are what New needs. Backend, Token and Listener must be given.
@@ -38,6 +39,8 @@ const (
 	maxHeader     = 64 << 10
 	smallBody     = 64 << 10
 	largeBody     = 8 << 20 // a devices.yaml of 10,000 hosts is about 3 MB
+	// maxConnections bounds what those without a token can hold open, of the 65,536 files that the unit allows: the database needs some too.
+	maxConnections = 8192
 )
 
 // Server answers HTTP on one listener.
@@ -73,6 +76,7 @@ func New(o Options) (*Server, error) {
 	if o.Gatherer == nil {
 		o.Gatherer = prometheus.NewRegistry()
 	}
+	o.Listener = netutil.LimitListener(o.Listener, maxConnections)
 	s := &Server{o: o, log: o.Logger, served: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	mux := http.NewServeMux()

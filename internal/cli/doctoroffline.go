@@ -21,8 +21,11 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/server"
 )
 
-// leastSpace is what the database needs at least: etcd's quota is 2 GiB, and a full disk stops every decision.
-const leastSpace = 2 << 30
+// What the database needs: etcd's quota is 2 GiB, and a full disk stops every decision.
+const (
+	leastSpace = 2 << 30
+	tooLittle  = 256 << 20 // a server starts, and stops soon after
+)
 
 // offline checks what a server needs before it runs.
 func (a *app) offline(ctx context.Context, path string) api.Diagnosis {
@@ -107,17 +110,29 @@ func dataFindings(dir string) []api.Finding {
 		return refuse(err.Error(), "")
 	case !info.IsDir():
 		return refuse(dir+" is no directory", "")
+	case errors.Is(unix.Access(dir, unix.W_OK|unix.X_OK), unix.EROFS):
+		return refuse(dir+" lies on a file system that is mounted read-only", "mount it for writing; if it was, the kernel's log says why it isn't any more")
 	case unix.Access(dir, unix.W_OK|unix.X_OK) != nil:
 		return refuse(dir+" can't be written by this user", "run doctor as the daemon's user (sudo -u ninelives), and give the directory to it")
 	}
+	return append(out, spaceFindings(dir)...)
+}
+
+func spaceFindings(dir string) []api.Finding {
 	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err == nil {
-		if free := st.Bavail * uint64(st.Bsize); free < leastSpace {
-			out = append(out, api.Finding{Severity: api.Warn, Code: "data-space", Title: fmt.Sprintf("Only %d MiB are free in %s", free>>20, dir),
-				What: "the database may grow to 2 GiB, and a full disk stops every decision", Do: "make room, or choose another data directory"})
-		}
+	if err := unix.Statfs(dir, &st); err != nil {
+		return []api.Finding{{Severity: api.Warn, Code: "data-space", Title: "The disk can't be examined", What: err.Error(), Do: "look at it by hand: df " + dir}}
 	}
-	return out
+	free := st.Bavail * uint64(st.Bsize)
+	if free >= leastSpace {
+		return nil
+	}
+	f := api.Finding{Severity: api.Warn, Code: "data-space", Title: fmt.Sprintf("Only %d MiB are free in %s", free>>20, dir),
+		What: "the database may grow to 2 GiB, and a full disk stops every decision", Do: "make room, or choose another data directory"}
+	if free < tooLittle {
+		f.Severity = api.Refuse
+	}
+	return []api.Finding{f}
 }
 
 // portFindings tries the ports. One that is taken may be this very server's, when it runs.
