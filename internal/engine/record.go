@@ -101,12 +101,17 @@ func (e *Engine) Load(key string, data []byte) error {
 	case *Switches:
 		e.switches = *v
 	case *stormRecord:
+		e.past(&v.Last)
 		e.storm, e.stormKept = v.Last, v.Last
 	case *HostRecord:
+		for i := range v.Verdicts {
+			e.past(&v.Verdicts[i])
+		}
 		h := e.host(v.Host)
 		h.maintenance, h.verdicts, h.boot, h.forbidden, h.givenUp = v.Maintenance, v.Verdicts, v.Boot, v.Forbidden, v.GivenUp
 		h.lived = v.Boot != "" // a new leader counts those it hasn't heard yet among the hosts that could be seen
 	case *Incident:
+		e.rebaseIncident(v)
 		e.keep(v)
 		if h := e.host(v.Host); v.Proof != nil && v.Proof.At.After(h.cleared) {
 			h.cleared = v.Proof.At
@@ -118,6 +123,7 @@ func (e *Engine) Load(key string, data []byte) error {
 		if e.vms[v.Incident] == nil {
 			e.vms[v.Incident] = map[string]*Recovery{}
 		}
+		e.rebaseRecovery(v)
 		e.add(v)
 	}
 	return nil

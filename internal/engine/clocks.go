@@ -1,0 +1,55 @@
+package engine
+
+import "time"
+
+// Times on record were written by another machine's clock, or by this one's before somebody set it. Within one reign all
+// times come from one monotonic clock; here they are made fit for the one that begins. What an earlier leader has done
+// lies before its takeover, whatever the record says: else reads would be taken for older than what they follow, and a
+// back-off would last as long as the clocks differ.
+
+// longestBackOff is the longest of all.
+const longestBackOff = 5 * time.Minute
+
+// past moves times behind the takeover that claim to be after it.
+func (e *Engine) past(times ...*time.Time) {
+	last := e.cfg.Takeover.Add(-1) // this leader's own begin at the takeover
+	for _, t := range times {
+		if !e.cfg.Takeover.IsZero() && t.After(last) {
+			*t = last
+		}
+	}
+}
+
+// soon bounds a time to wait for.
+func (e *Engine) soon(t *time.Time) {
+	if most := e.cfg.Takeover.Add(longestBackOff); t.After(most) {
+		*t = most
+	}
+}
+
+func (e *Engine) rebaseIncident(in *Incident) {
+	if e.cfg.Takeover.IsZero() {
+		return
+	}
+	s, r := &in.Stages, &in.Return
+	e.past(&in.Opened, &in.Fencing.At, &s.LastLife, &s.Suspect, &s.Verdict, &s.Proof, &s.TakenOut, &s.Resurrected, &s.Closed,
+		&r.Powered, &r.Seen, &r.Healthy, &r.Readmitted)
+	if in.Proof != nil {
+		e.past(&in.Proof.At)
+	}
+	e.soon(&in.Fencing.Next)
+}
+
+func (e *Engine) rebaseRecovery(r *Recovery) {
+	if e.cfg.Takeover.IsZero() {
+		return
+	}
+	e.past(&r.Accepted, &r.Done, &r.Ended)
+	e.soon(&r.NotBefore)
+	for i := range r.Attempts {
+		e.past(&r.Attempts[i].Intended, &r.Attempts[i].Answered, &r.Attempts[i].Ended)
+	}
+	if a := r.Open(); a != nil && a.Answer == Unanswered {
+		a.Answered = e.cfg.Takeover // how long it may still be delivered is counted anew, by the clock that counts
+	}
+}
