@@ -20,36 +20,30 @@ func (e *Engine) past(times ...*time.Time) {
 	}
 }
 
-// soon bounds a time to wait for.
-func (e *Engine) soon(t *time.Time) {
-	if most := e.cfg.Takeover.Add(longestBackOff); t.After(most) {
-		*t = most
+// within bounds a time to wait for.
+func (e *Engine) within(most time.Duration, t *time.Time) {
+	if last := e.cfg.Takeover.Add(most); !e.cfg.Takeover.IsZero() && t.After(last) {
+		*t = last
 	}
 }
 
 func (e *Engine) rebaseIncident(in *Incident) {
-	if e.cfg.Takeover.IsZero() {
-		return
-	}
 	s, r := &in.Stages, &in.Return
 	e.past(&in.Opened, &in.Fencing.At, &s.LastLife, &s.Suspect, &s.Verdict, &s.Proof, &s.TakenOut, &s.Resurrected, &s.Closed,
 		&r.Powered, &r.Seen, &r.Healthy, &r.Readmitted)
 	if in.Proof != nil {
 		e.past(&in.Proof.At)
 	}
-	e.soon(&in.Fencing.Next)
+	e.within(longestBackOff, &in.Fencing.Next)
 }
 
 func (e *Engine) rebaseRecovery(r *Recovery) {
-	if e.cfg.Takeover.IsZero() {
-		return
-	}
 	e.past(&r.Accepted, &r.Done, &r.Ended)
-	e.soon(&r.NotBefore)
+	e.within(longestBackOff, &r.NotBefore)
 	for i := range r.Attempts {
 		e.past(&r.Attempts[i].Intended, &r.Attempts[i].Answered, &r.Attempts[i].Ended)
 	}
-	if a := r.Open(); a != nil && a.Answer == Unanswered {
+	if a := r.Open(); a != nil && a.Answer == Unanswered && !e.cfg.Takeover.IsZero() {
 		a.Answered = e.cfg.Takeover // how long it may still be delivered is counted anew, by the clock that counts
 	}
 }

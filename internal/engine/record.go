@@ -101,7 +101,7 @@ func (e *Engine) Load(key string, data []byte) error {
 	case *Switches:
 		e.switches = *v
 	case *stormRecord:
-		e.past(&v.Last)
+		e.within(stormNoted, &v.Last)
 		e.storm, e.stormKept = v.Last, v.Last
 	case *HostRecord:
 		for i := range v.Verdicts {
