@@ -65,6 +65,9 @@ func (e *Engine) setState(r *Recovery, s State, reason string) {
 	if r.State == s && r.Reason == reason {
 		return
 	}
+	if s != r.State {
+		delete(e.polled[r.Incident], "asked/"+r.VM.ID) // whoever looks from here on asks its host's agent anew
+	}
 	r.State, r.Reason = s, reason
 	r.Ended = zeroTime
 	if s.Settled() {

@@ -66,11 +66,7 @@ func (e *Engine) foundElsewhere(in *Incident, r *Recovery, vm VM) {
 		}
 		return
 	}
-	h, asked := e.host(vm.Host), e.last(in, "asked/"+vm.ID)
-	if asked.IsZero() {
-		asked = e.now
-		e.mark(in, "asked/"+vm.ID, asked)
-	}
+	h, asked := e.host(vm.Host), e.askedSince(in, vm.ID)
 	runs, known := h.runs(e.now, vm.ID, asked)
 	state, reason := Skipped, "runs on "+vm.Host+", says Nova"
 	switch {
@@ -123,6 +119,9 @@ func (e *Engine) verify(in *Incident, r *Recovery, vm VM) {
 		since = r.Accepted
 	}
 	late := e.now.Sub(since) >= seenWithin
+	if since.IsZero() { // nothing was done that it could have come up by: a list from now on tells
+		since = e.askedSince(in, vm.ID)
+	}
 	wrong := ""
 	switch {
 	case r.Pause && vm.Status == "PAUSED":
@@ -147,9 +146,7 @@ func (e *Engine) verify(in *Incident, r *Recovery, vm VM) {
 		case late && !e.last(in, "asked/"+vm.ID).IsZero() && e.now.Sub(e.last(in, "asked/"+vm.ID)) > askedWithin:
 			r.SeenBy = "nova" // nobody else answers
 		default:
-			if e.last(in, "asked/"+vm.ID).IsZero() {
-				e.mark(in, "asked/"+vm.ID, e.now)
-			}
+			e.askedSince(in, vm.ID)
 			e.askGuests(in, vm.Host, vm.Name+" should run there")
 			return
 		}
@@ -165,6 +162,14 @@ func (e *Engine) verify(in *Incident, r *Recovery, vm VM) {
 		// It is no longer the dead host's, and a living host's VM is never evacuated.
 		e.setState(r, Held, fmt.Sprintf("was brought to %s, but %s: openstack server reboot --hard %s", vm.Host, wrong, vm.ID))
 	}
+}
+
+// askedSince is from when on an agent's list of guests was wanted for a VM: from now, if it wasn't yet.
+func (e *Engine) askedSince(in *Incident, vm string) time.Time {
+	if e.last(in, "asked/"+vm).IsZero() {
+		e.mark(in, "asked/"+vm, e.now)
+	}
+	return e.last(in, "asked/"+vm)
 }
 
 // verified: it runs. One that was paused is paused again, as far as that may be done.
