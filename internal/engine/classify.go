@@ -120,7 +120,7 @@ func (e *Engine) settle(r *Recovery, f fate) {
 func (e *Engine) fate(in *Incident, r *Recovery, migrations []Migration) fate {
 	vm, d := r.VM, e.policy.Decide(r.VM.Facts)
 	was := either(r.Was, vm.Status) // our own reset turns every state into ERROR
-	f := fate{decision: d, runs: active[was] || was == "PAUSED" || was == "RESCUE"}
+	f := fate{decision: d, runs: active[was] || was == "MIGRATING" || was == "PAUSED" || was == "RESCUE"}
 	set := func(s State, format string, args ...any) fate {
 		f.state, f.reason = s, fmt.Sprintf(format, args...)
 		return f

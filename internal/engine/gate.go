@@ -56,7 +56,7 @@ func (e *Engine) tellGate(name string, h *host) {
 	}
 	g := e.gateFor(name, h.asked)
 	if reflect.DeepEqual(g, h.sent) {
-		if e.incidentOf(name) == nil {
+		if e.incidentOf(name) == nil && len(h.late) == 0 {
 			delete(e.gated, name)
 		}
 		return
@@ -69,11 +69,14 @@ func (e *Engine) tellGate(name string, h *host) {
 }
 
 // gateFor decides. The gate opens when no accepted evacuation from the host is open and its VMs are settled; what runs
-// elsewhere stays forbidden until the host is readmitted, since Nova may have queued a start for the dead host.
+// elsewhere stays forbidden until some minutes after the host is readmitted (lateFor), since Nova may have queued a start for the dead host.
 func (e *Engine) gateFor(name, boot string) Gate {
 	g := Gate{Boot: boot, Open: true, Reason: "nothing stands against it", Forbidden: append([]string{}, e.keptForbidden(name)...)}
 	in := e.incidentOf(name)
 	if in == nil {
+		if len(e.host(name).late) > 0 {
+			g.Reason = "it is back in service; orders from before its failure may still come"
+		}
 		return g
 	}
 	for _, r := range e.vms[in.ID] {

@@ -62,15 +62,16 @@ type host struct {
 	troubled    time.Time // the last moment it was suspect or worse, for the storm count
 	cleared     time.Time // when its proof was recorded: it is no longer an unknown
 	verdicts    []time.Time
-	guestsAt    time.Time // when a new list of guests came; the same list again proves nothing new
-	serviceAt   time.Time // when its service was last read
-	vms         []VM      // the inventory before a failure
-	asked       string    // boot whose gate waits for an answer
-	sent        Gate      // the last gate order that went out
-	gateAt      time.Time // when it was last tried
-	forbidden   []string  // VMs that must not start there until it is taken back: an incident that was given up left it out of service
-	givenUp     string    // the incident that was given up: the host is left alone until it is taken back
-	boot        string    // the last boot whose end, if it ended, an incident has taken in; on record
+	guestsAt    time.Time            // when a new list of guests came; the same list again proves nothing new
+	serviceAt   time.Time            // when its service was last read
+	vms         []VM                 // the inventory before a failure
+	asked       string               // boot whose gate waits for an answer
+	sent        Gate                 // the last gate order that went out
+	gateAt      time.Time            // when it was last tried
+	forbidden   []string             // VMs that must not start there until it is taken back: an incident that was given up left it out of service
+	givenUp     string               // the incident that was given up: the host is left alone until it is taken back
+	late        map[string]time.Time // VMs that must not start there although it is back, until when: see lateFor
+	boot        string               // the last boot whose end, if it ended, an incident has taken in; on record
 	maintenance *Maintenance
 }
 

@@ -49,4 +49,5 @@ func (e *Engine) inventoryRead(ev InventoryRead) {
 		return
 	}
 	h.vms = ev.VMs
+	e.liftLate(ev.Host, ev.VMs)
 }

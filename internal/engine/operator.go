@@ -221,7 +221,8 @@ func (e *Engine) retry(ev Asked) (string, error) {
 			}
 			continue
 		}
-		if a := r.Open(); a != nil && a.Seen && a.Migration == "" && ev.VM != "" {
+		if a := r.Open(); a != nil && ev.VM != "" && (a.Seen && a.Migration == "" || e.notBegun(a)) {
+			a.Lost = a.Lost || e.notBegun(a) // to the same target, should it come all the same: one host runs it once
 			a.Ended, a.Why = e.now, ev.By+" says that nothing came of it"
 			r.State = Held
 		}

@@ -34,6 +34,7 @@ func (e *Engine) bringBack(in *Incident) {
 		in.Return.Healthy = e.now
 		e.tell(in, "agent and nova-compute are up; settling for "+e.policy.Settle().String())
 	}
+	e.refuseLate(in)
 	e.block(in, locks)
 	e.stayed(in)
 	e.restart(in, len(locks) == 0)

@@ -12,17 +12,18 @@ var zeroTime time.Time
 
 // HostRecord is what must survive about a host: an operator's maintenance and the times of its last failures.
 type HostRecord struct {
-	Host        string       `json:"host"`
-	Maintenance *Maintenance `json:"maintenance,omitempty"`
-	Verdicts    []time.Time  `json:"verdicts,omitempty"`
-	Boot        string       `json:"boot,omitempty"`      // the last boot whose VMs were accounted for
-	Forbidden   []string     `json:"forbidden,omitempty"` // VMs that must not start there: a given-up incident left it out of service
-	GivenUp     string       `json:"given_up,omitempty"`  // that incident: the host is left alone until it is taken back
+	Host        string               `json:"host"`
+	Maintenance *Maintenance         `json:"maintenance,omitempty"`
+	Verdicts    []time.Time          `json:"verdicts,omitempty"`
+	Boot        string               `json:"boot,omitempty"`      // the last boot whose VMs were accounted for
+	Forbidden   []string             `json:"forbidden,omitempty"` // VMs that must not start there: a given-up incident left it out of service
+	Late        map[string]time.Time `json:"late,omitempty"`      // VMs that orders from before its failure may still want to start there, until when they are refused
+	GivenUp     string               `json:"given_up,omitempty"`  // that incident: the host is left alone until it is taken back
 }
 
 func (e *Engine) hostRecord(name string) HostRecord {
 	h := e.host(name)
-	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.boot, Forbidden: h.forbidden, GivenUp: h.givenUp}
+	return HostRecord{Host: name, Maintenance: h.maintenance, Verdicts: h.verdicts, Boot: h.boot, Forbidden: h.forbidden, GivenUp: h.givenUp, Late: maps.Clone(h.late)}
 }
 
 func splitKey(key string) []string { return strings.Split(key, "/") }
@@ -108,7 +109,7 @@ func (e *Engine) Load(key string, data []byte) error {
 			e.past(&v.Verdicts[i])
 		}
 		h := e.host(v.Host)
-		h.maintenance, h.verdicts, h.boot, h.forbidden, h.givenUp = v.Maintenance, v.Verdicts, v.Boot, v.Forbidden, v.GivenUp
+		h.maintenance, h.verdicts, h.boot, h.forbidden, h.givenUp, h.late = v.Maintenance, v.Verdicts, v.Boot, v.Forbidden, v.GivenUp, v.Late
 		h.lived = v.Boot != "" // a new leader counts those it hasn't heard yet among the hosts that could be seen
 	case *Incident:
 		e.rebaseIncident(v)

@@ -112,7 +112,21 @@ func (e *Engine) followAttempt(in *Incident, r *Recovery) {
 	if a.Answer == Accepted && e.now.Sub(a.Intended) > longUnderWay {
 		e.lookEvery(in, r, longUnderWay) // Nova leaves the migration of a VM that was deleted meanwhile open for ever
 	}
+	if e.notBegun(a) {
+		at := either(dest, "its destination")
+		e.setState(r, Resurrecting, fmt.Sprintf("Nova took the evacuation at %s and has not begun it: its order to %s may be lost, as when the message bus restarts; "+
+			"it is not repeated by itself, since both could run. Restart nova-compute on %s; if nothing comes of it: ninelives incident retry %s --vm %s", clock(a.Intended), at, at, in.ID, r.VM.Name))
+	}
 }
+
+// notBegun: Nova accepted the evacuation, and its destination hasn't claimed it for so long that it hardly ever will.
+func (e *Engine) notBegun(a *Attempt) bool {
+	return a.Answer == Accepted && (a.Status == "" || a.Status == "accepted") && e.now.Sub(a.Intended) > overdue
+}
+
+// overdue is how long an accepted evacuation may wait to be begun before an operator is told. Fifty VMs on one slow
+// destination have taken a minute; Nova's own messages are given up after 60 s where they are given up at all.
+const overdue = 5 * time.Minute
 
 // longUnderWay is how old an evacuation must be before its VM is looked at by itself; a usual one takes 2-4 s.
 const longUnderWay = 15 * time.Second

@@ -82,7 +82,7 @@ func (e *Engine) inherit(in *Incident, r *Recovery) {
 
 // keptForbidden lists what a host's agent must go on refusing although the host is back in service.
 func (e *Engine) keptForbidden(host string) []string {
-	out := slices.Clone(e.host(host).forbidden)
+	out := merge(slices.Clone(e.host(host).forbidden), e.lateOrders(host))
 	for _, in := range e.open {
 		if in.Host != host || in.Phase != PhaseRetrying {
 			continue

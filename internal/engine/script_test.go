@@ -336,6 +336,12 @@ func (s *script) event(word string, a []string) error {
 				mv.Status, mv.due = "failed", time.Time{}
 			}
 		}
+	case "forgets": // the message bus, the order of the evacuation under way
+		for _, mv := range s.w.moves {
+			if mv.VM == a[0] && mv.Status == "accepted" {
+				mv.due = time.Time{}
+			}
+		}
 	case "gone":
 		delete(s.w.vms, a[0])
 	case "guest":
@@ -482,7 +488,7 @@ func (s *script) step(ev Event) {
 		}
 		s.due = append(s.due, dueEvent{at: s.now + after, a: a})
 		text := s.action(a)
-		if a.Do == SendGate && (s.e.incidentOf(a.Host) == nil || s.gates[a.Host] == text) {
+		if a.Do == SendGate && (s.e.incidentOf(a.Host) == nil && s.gates[a.Host] == "" || s.gates[a.Host] == text) {
 			continue // the everyday order, or one that is tried again
 		}
 		if a.Do == SendGate {
