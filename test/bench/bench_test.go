@@ -188,7 +188,12 @@ func (b *bench) bare(w way) figure {
 	b.Main.Start(b)
 	b.Main.Ready(b, time.Minute)
 	b.Lab.Do(b, "host", b.host, "on")
-	b.Nova.SetService(b, b.host, map[string]any{"forced_down": false})
+	rig.Within(b, 3*time.Minute, "Nova takes the host back", func() string { // not before its nova-compute has begun anew
+		if _, err := b.Lab.Try("nova", "un-force", b.host); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	b.tidy()
 	return f
 }

@@ -142,6 +142,7 @@ lock_path = $STATE/nova/lock
 enabled = false
 [oslo_messaging_rabbit]
 rabbit_qos_prefetch_count = 0
+amqp_durable_queues = true
 heartbeat_in_pthread = false
 [glance]
 api_servers = http://$CTRL:9292
