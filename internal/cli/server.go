@@ -123,6 +123,7 @@ func loadServer(path string) (server.Config, error) {
 
 // runServer wires a server together and runs it until ctx ends or it fails.
 func (a *app) runServer(ctx context.Context, cfg server.Config, log *slog.Logger) error {
+	server.LimitProcess()
 	cloud, err := openstack.Open(openstack.Options{Cloud: cfg.Cloud.Name, ConfigFile: cfg.Cloud.Config, Version: a.env.Version, Logger: log})
 	if err != nil {
 		return fmt.Errorf("cannot use the cloud's credentials: %w", err)

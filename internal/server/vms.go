@@ -19,57 +19,14 @@ const (
 func (v *inventory) readVMs(r *reign) error {
 	ctx, cancel := context.WithTimeout(r.ctx, listWithin)
 	defer cancel()
-	var all []cloud.Server
-	if err := v.cloud.AllServers(ctx, func(s cloud.Server) error { all = append(all, s); return nil }); err != nil {
+	c := v.census()
+	if err := v.cloud.AllServers(ctx, func(s cloud.Server) error { c.add(ctx, s); return nil }); err != nil {
 		return err
 	}
-	imaging, done := context.WithTimeout(ctx, readWithin)
-	v.readImages(imaging, all)
-	done()
-	for host, vms := range v.sorted(all) {
+	for host, vms := range c.close(ctx) {
 		r.in.put(engine.InventoryRead{Host: host, VMs: vms})
 	}
 	return nil
-}
-
-// sorted puts a list into the place of the one before, by host. Cells that don't answer are left out of a list, or
-// their VMs come as "UNKNOWN": what was known of those stays known, and a host that had VMs and is listed with none
-// keeps them for some lists. What is listed on another host now has moved.
-func (v *inventory) sorted(all []cloud.Server) map[string][]engine.VM {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	byHost := map[string][]engine.VM{}
-	for host := range v.hosts {
-		byHost[host] = []engine.VM{}
-	}
-	listed, unknown := map[string]bool{}, map[string]bool{}
-	for _, s := range all {
-		switch {
-		case s.Status == "UNKNOWN":
-			unknown[s.ID] = true
-		case s.Host == "":
-			listed[s.ID] = true // it runs nowhere
-		default:
-			listed[s.ID] = true
-			byHost[s.Host] = append(byHost[s.Host], v.around.vmOf(s))
-		}
-	}
-	for host, before := range v.vms {
-		v.emptied[host]++
-		if len(byHost[host]) > 0 {
-			delete(v.emptied, host)
-		}
-		for _, vm := range before {
-			if !listed[vm.ID] && (unknown[vm.ID] || v.emptied[host] > 0 && v.emptied[host] < emptyReads) {
-				byHost[host] = append(byHost[host], vm)
-			}
-		}
-		if len(before) == 0 {
-			delete(v.emptied, host)
-		}
-	}
-	v.vms = byHost
-	return byHost
 }
 
 // forget drops a list that nobody keeps up to date: the next reign has to read its own.

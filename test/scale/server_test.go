@@ -41,6 +41,7 @@ type running struct {
 
 // runServer is a whole server but for its fence drivers. It ends with its standard input.
 func runServer(s serverSpec) error {
+	server.LimitProcess()
 	if s.Pprof != "" {
 		go http.ListenAndServe(s.Pprof, nil) //nolint:errcheck,gosec // only while somebody measures
 	}
