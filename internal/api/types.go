@@ -37,6 +37,7 @@ type Plane struct {
 	Plane       string    `json:"plane"`
 	Address     string    `json:"address,omitempty"`
 	State       string    `json:"state" enum:"alive,silent,unknown"`
+	Why         string    `json:"why,omitempty" doc:"Why its state is unknown"`
 	LastLife    time.Time `json:"last_life,omitzero"`
 	SilentFor   float64   `json:"silent_for_s,omitempty" doc:"Seconds that valid witnesses have heard nothing"`
 	WitnessedBy []string  `json:"witnessed_by,omitempty"`

@@ -239,4 +239,9 @@ func (p *page) planes(planes []api.Plane) {
 		rows = append(rows, []string{pl.Plane, dash(pl.Address), pl.State, p.ago(pl.LastLife), silent, dash(some(pl.WitnessedBy, 4))})
 	}
 	p.table("PLANE ADDRESS STATE LAST-LIFE SILENT WITNESSES", rows)
+	for _, pl := range planes {
+		if pl.Why != "" {
+			p.line("  %s: %s", pl.Plane, pl.Why)
+		}
+	}
 }

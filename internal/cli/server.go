@@ -135,8 +135,10 @@ func (a *app) runServer(ctx context.Context, cfg server.Config, log *slog.Logger
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s, err := server.New(server.Options{
-		Config: cfg, Cloud: cloud, Drivers: drivers(), Prober: eyes{prober}, Logger: log, Registry: registry, Version: a.env.Version,
+	s, err := begun(ctx, func() (*server.Server, error) {
+		return server.New(server.Options{
+			Config: cfg, Cloud: cloud, Drivers: drivers(), Vet: vet, Prober: eyes{prober}, Logger: log, Registry: registry, Version: a.env.Version,
+		})
 	})
 	if err != nil {
 		return err
@@ -152,6 +154,41 @@ func (a *app) runServer(ctx context.Context, cfg server.Config, log *slog.Logger
 	case err := <-s.Failed():
 		return errors.Join(fmt.Errorf("the server can't go on: %w", err), stopped(s.Stop))
 	}
+}
+
+// begun waits for a start, but not for longer than abandon once ctx has ended: a start that hangs on its disk, or waits for
+// other servers, must not outlast the unit's patience. What was opened ends with the process.
+func begun(ctx context.Context, start func() (*server.Server, error)) (*server.Server, error) {
+	type result struct {
+		s   *server.Server
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		s, err := start()
+		done <- result{s, err}
+	}()
+	select {
+	case r := <-done:
+		return r.s, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.s, r.err
+	case <-time.After(abandon):
+		return nil, fmt.Errorf("told to stop while it was still starting; it hadn't started %s later and is ended as it is", abandon)
+	}
+}
+
+const abandon = 5 * time.Second
+
+// vet says why a declared device can't be used here: only agents are programs that have to be installed.
+func vet(ctx context.Context, spec fence.Spec) error {
+	if spec.Driver != fence.DriverAgent {
+		return nil
+	}
+	return agents.New(agents.DefaultDir).Vet(ctx, spec)
 }
 
 // drivers are those that this program was built with.

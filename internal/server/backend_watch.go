@@ -69,10 +69,20 @@ func noHost(name string) error {
 }
 
 func plane(p detect.PlaneView, address string) api.Plane {
-	return api.Plane{
+	out := api.Plane{
 		Plane: string(p.Plane), Address: address, State: either(string(p.State), "unknown"), LastLife: p.LastLife,
 		SilentFor: p.SilentFor.Seconds(), WitnessedBy: p.WitnessedBy,
 	}
+	switch {
+	case p.State != "":
+	case address == "":
+		out.Why = "its agent has named no address there"
+	case p.LastLife.IsZero():
+		out.Why = "nobody has looked there yet: it takes another host on that network whose agent is connected"
+	default:
+		out.Why = "nobody has looked there lately, or it can't be told who is silent: the host or who looked"
+	}
+	return out
 }
 
 func (b *backend) agent(a AgentRecord) *api.AgentRecord {

@@ -38,7 +38,8 @@ func bare(t testing.TB, c cloud.Cloud, o Options) *Server {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	t.Cleanup(s.cancel)
 	s.lead.Store(&store.Leadership{})
-	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, prometheus.NewRegistry()), &tokens{s: s}
+	s.metrics, s.tokens = newMetrics(s, prometheus.NewRegistry()), &tokens{s: s}
+	s.trail = newTrail(s.log, s.metrics.noted)
 	s.ears = newEars(times, s.heard, s.metrics.detectedLate, s.stalled)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
 	s.peers, s.cards, s.sight = &peers{s: s, told: map[*told]struct{}{}}, newCards(s), newSight(s)

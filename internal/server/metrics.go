@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/engine"
 )
 
@@ -133,8 +134,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge("leader", truth(r != nil))
 	gauge("epoch", float64(s.leadership().Epoch))
 	snap := s.ears.snapshot()
-	for v, n := range snap.Verdicts {
-		gauge("hosts", float64(n), v.String())
+	for _, v := range verdicts() {
+		gauge("hosts", float64(snap.Verdicts[v]), v.String())
 	}
 	gauge("suspects", float64(snap.Suspects))
 	for zone, n := range snap.Seen {
@@ -177,11 +178,33 @@ func (m *metrics) collectLeader(r *reign, gauge func(string, float64, ...string)
 		return
 	}
 	gauge("armed", truth(armed))
-	for p, n := range phases {
-		gauge("incidents_open", float64(n), string(p))
+	for _, p := range openPhases() {
+		gauge("incidents_open", float64(phases[p]), string(p))
 	}
-	for st, n := range states {
-		gauge("recoveries", float64(n), string(st))
+	for _, st := range recoveryStates() {
+		gauge("recoveries", float64(states[st]), string(st))
+	}
+}
+
+// What gauges are labelled with. None is a number, too: a row that comes and goes is no good to an alert.
+func verdicts() []detect.Verdict {
+	return []detect.Verdict{
+		detect.Unknown, detect.Contradiction, detect.Up, detect.Leaving, detect.Off, detect.Rebooted, detect.Dead, detect.Isolated,
+		detect.Degraded, detect.Hung, detect.AgentDown,
+	}
+}
+
+func openPhases() []engine.Phase {
+	return []engine.Phase{
+		engine.PhaseAlert, engine.PhaseOpen, engine.PhaseFencing, engine.PhaseTakingOut, engine.PhaseResurrecting, engine.PhaseInPlace,
+		engine.PhaseRecovered, engine.PhaseRetrying,
+	}
+}
+
+func recoveryStates() []engine.State {
+	return []engine.State{
+		engine.Queued, engine.Resurrecting, engine.Verifying, engine.Restarting, engine.Recovered, engine.Skipped, engine.Held, engine.Failed,
+		engine.Unaccounted,
 	}
 }
 

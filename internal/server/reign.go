@@ -116,7 +116,6 @@ func (r *reign) settle(b *batch) bool {
 		return false
 	}
 	for _, n := range b.notes {
-		r.s.metrics.noted(n)
 		r.s.trail.note(n)
 	}
 	flights := make([]*flight, len(b.actions))

@@ -124,7 +124,8 @@ func New(o Options) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.lead.Store(&store.Leadership{})
-	s.trail, s.metrics, s.tokens = newTrail(s.log), newMetrics(s, o.Registry), &tokens{s: s}
+	s.metrics, s.tokens = newMetrics(s, o.Registry), &tokens{s: s}
+	s.trail = newTrail(s.log, s.metrics.noted)
 	s.ears = newEars(times, s.heard, s.metrics.detectedLate, s.stalled)
 	s.agents, s.inventory = newAgents(s), newInventory(s)
 	s.peers, s.cards, s.sight = &peers{s: s, told: map[*told]struct{}{}}, newCards(s), newSight(s)

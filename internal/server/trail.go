@@ -24,7 +24,8 @@ type Message struct {
 // trail passes notes to the log and to whoever listens. A listener that doesn't keep up misses messages and can tell so
 // by their numbers; the records miss nothing.
 type trail struct {
-	log *slog.Logger
+	log   *slog.Logger
+	count func(engine.Note)
 
 	mu        sync.Mutex
 	last      uint64
@@ -34,11 +35,12 @@ type trail struct {
 
 const keepRecent = 500
 
-func newTrail(log *slog.Logger) *trail {
-	return &trail{log: log, listeners: map[chan Message]bool{}}
+func newTrail(log *slog.Logger, count func(engine.Note)) *trail {
+	return &trail{log: log, count: count, listeners: map[chan Message]bool{}}
 }
 
 func (t *trail) note(n engine.Note) {
+	t.count(n)
 	level := slog.LevelInfo
 	switch n.Severity {
 	case engine.Warning:

@@ -84,13 +84,13 @@ type door chan struct{}
 
 const (
 	maxWait = 5 * time.Second
-	maxStay = time.Second // who is slower than this keeps nobody else out any longer
+	maxStay = 250 * time.Millisecond // who is slower than this keeps nobody else out any longer
 )
 
 var errBusy = errors.New("too many agents connect at once")
 
-// newDoor lets as many in as can be worked on: a handshake is computing, but for one round trip.
-func newDoor() door { return make(door, 4*runtime.GOMAXPROCS(0)) }
+// newDoor lets in what can be worked on: a handshake is a millisecond of computing and a round trip.
+func newDoor() door { return make(door, 16*runtime.GOMAXPROCS(0)) }
 
 // enter waits for a place, which leave gives back.
 func (d door) enter() (leave func(), err error) {

@@ -31,7 +31,7 @@ func TestDoor(t *testing.T) {
 		second := <-came
 
 		began := time.Now()
-		third, err := d.enter() // the second one says nothing for a second
+		third, err := d.enter() // the second one takes too long
 		if err != nil || time.Since(began) != maxStay {
 			t.Fatalf("after %s: %v", time.Since(began), err)
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 // fleet is the second process: light agents that share it.
 type fleet struct {
 	agents []*lightAgent
+	turns  chan struct{} // handshakes under way: see dial
 	linked atomic.Int64
 	dead   []atomic.Bool
 }
@@ -29,6 +31,8 @@ type lightAgent struct {
 	i     int
 	boot  transport.Boot
 	links *transport.Uplinks
+
+	connecting atomic.Pointer[func()]
 }
 
 // fleetSpec is what the fleet is told.
@@ -51,7 +55,7 @@ func runFleet(s fleetSpec) error {
 	if err != nil {
 		return err
 	}
-	f := &fleet{dead: make([]atomic.Bool, s.Hosts)}
+	f := &fleet{turns: make(chan struct{}, 64), dead: make([]atomic.Bool, s.Hosts)}
 	for i := range s.Hosts {
 		creds, err := ca.IssueAgent(hostName(i), pki.Machine{UUID: machineID(i)}, time.Now())
 		if err != nil {
@@ -90,6 +94,7 @@ func runFleet(s fleetSpec) error {
 type silent struct {
 	net.Conn
 	dead *atomic.Bool
+	done func() // its handshake, or it
 }
 
 func (s *silent) Write(b []byte) (int, error) {
@@ -108,23 +113,33 @@ func (s *silent) Read(b []byte) (int, error) {
 }
 
 func (s *silent) Close() error {
+	s.done()
 	if s.dead.Load() {
 		return nil
 	}
 	return s.Conn.Close()
 }
 
+// dial connects, some at once: 10,000 machines have 10,000 processors for their handshakes, and this process has not.
 func (a *lightAgent) dial(ctx context.Context, addr string) (net.Conn, error) {
 	dead := &a.f.dead[a.i]
 	if dead.Load() {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
+	select {
+	case a.f.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	done := sync.OnceFunc(func() { <-a.f.turns })
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
+		done()
 		return nil, err
 	}
-	return &silent{conn, dead}, nil
+	a.connecting.Store(&done)
+	return &silent{conn, dead, done}, nil
 }
 
 func address(i, plane int) string {
@@ -143,6 +158,7 @@ func (a *lightAgent) hello() *agentv1.Hello {
 // Connected tells what a real agent tells.
 func (a *lightAgent) Connected(addr string, _ *agentv1.Welcome) {
 	a.f.linked.Add(1)
+	(*a.connecting.Load())()
 	guests := &agentv1.Guests{Boot: a.boot.Bytes(), AtSeq: a.links.Seq()}
 	for i := range vmsPerHost {
 		guests.Guests = append(guests.Guests, &agentv1.Guest{Uuid: vmID(a.i*vmsPerHost + i), State: agentv1.GuestState_GUEST_STATE_RUNNING, Pid: uint32(1000 + i)})
