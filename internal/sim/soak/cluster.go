@@ -42,6 +42,7 @@ type cluster struct {
 	noBMC     map[string]bool    // servers that can't reach the controllers
 	requests  int
 	streams   int
+	people    int // operators who wait for an answer
 	electedAt time.Time
 
 	points   int                                      // boundaries met

@@ -20,12 +20,12 @@ type truth struct {
 	trouble  map[string]time.Time // host → when it last was not entirely well
 	disarmed time.Time            // when an operator was told that nothing is sent any more; zero: armed
 	spared   map[string]time.Time // host → the same of its maintenance
-	byHand   map[string]bool      // hosts that an operator had fenced, or confirmed down
+	disabled map[string]bool      // hosts whose service an operator disabled
 	sends    int
 }
 
 func newTruth(c *cluster) *truth {
-	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, byHand: map[string]bool{}}
+	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, disabled: map[string]bool{}}
 }
 
 func (t *truth) fail(format string, args ...any) {
@@ -95,7 +95,7 @@ func (t *truth) sent(l *life, a act, permitted time.Time) {
 	if why := t.unrecorded(a); why != "" {
 		t.fail("S5: %s sent %s, and %s", l, a, why)
 	}
-	if a.do == engine.Fence && t.well(t.c.w.Host(a.host)) && !t.byHand[a.host] {
+	if a.do == engine.Fence && t.well(t.c.w.Host(a.host)) {
 		if quiet := t.c.w.Now().Sub(t.trouble[a.host]); quiet > calm {
 			t.fail("S2: %s sent off to %s, which was well for %s", l, a.host, quiet.Round(time.Millisecond))
 		}

@@ -151,7 +151,7 @@ func (w *World) Servers(q ServerQuery) (page []*VM, more bool, err *Error) {
 			skip = id != q.Marker
 			continue
 		}
-		if w.cellsDown[v.Cell] || q.Host != "" && v.Host != q.Host || q.Name != "" && !strings.Contains(v.Name, q.Name) ||
+		if w.cellsDown[v.Cell] || w.hidden[id] || q.Host != "" && v.Host != q.Host || q.Name != "" && !strings.Contains(v.Name, q.Name) ||
 			q.Status != "" && v.Status() != q.Status || q.Project != "" && v.Project != q.Project || v.VMState == SoftDeleted {
 			continue
 		}
@@ -169,7 +169,7 @@ func (w *World) find(id string) (*VM, *Error) {
 	if v == nil {
 		return nil, refuse(404, "Instance %s could not be found.", id)
 	}
-	if w.cellsDown[v.Cell] {
+	if w.cellsDown[v.Cell] || w.hidden[id] {
 		return nil, refuse(503, "The cell of instance %s does not answer.", id)
 	}
 	return v, nil
@@ -179,6 +179,12 @@ func (w *World) find(id string) (*VM, *Error) {
 func (w *World) CellDown(cell string, down bool) {
 	w.cellsDown[cell] = down
 	w.emit("cell", "", "", "%s down=%t", cell, down)
+}
+
+// Hide leaves one VM out of Nova's lists, as a part of a cell's database that does not answer; false shows it again.
+func (w *World) Hide(id string, hidden bool) {
+	w.hidden[id] = hidden
+	w.emit("hidden", "", id, "%t", hidden)
 }
 
 func (w *World) setTask(v *VM, task string) { v.TaskState, v.Updated = task, w.now }

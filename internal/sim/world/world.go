@@ -61,6 +61,7 @@ type World struct {
 	aggregates []*Aggregate
 	stores     map[string]*Store
 	cellsDown  map[string]bool
+	hidden     map[string]bool // VMs that lists leave out
 
 	copies  map[string][]*Copy // running copies per VM
 	doubles []*DoubleRun
@@ -92,6 +93,7 @@ func New(opt Options) *World {
 		actions:   map[string][]*Action{},
 		stores:    map[string]*Store{},
 		cellsDown: map[string]bool{},
+		hidden:    map[string]bool{},
 		copies:    map[string][]*Copy{},
 		conductor: pool{limit: opt.Timing.Overall},
 		trace:     sha256.New(),

@@ -1,0 +1,101 @@
+package soak
+
+import (
+	"strings"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/sim/world"
+)
+
+// moving: something of the VM's is under way in Nova.
+func (t *truth) moving(id string) bool {
+	page, _, _ := t.c.w.Migrations(world.MigrationQuery{VM: id})
+	for _, m := range page {
+		if m.Open() {
+			return true
+		}
+	}
+	return false
+}
+
+// quiet: nothing is left to be done, as far as anybody can see. Every incident is closed and every host in service.
+func (t *truth) quiet() bool {
+	l := t.c.leader()
+	if l == nil || l.paused() || l.server.Epoch() == 0 || t.c.people > 0 || len(t.c.quorum.able()) < len(t.c.names) {
+		return false
+	}
+	for _, in := range t.incidents() {
+		if in.Phase != engine.PhaseClosed {
+			return false
+		}
+	}
+	for _, name := range t.c.hosts {
+		h := t.c.w.Host(name)
+		if !t.well(h) || !t.c.w.ServiceUp(name) || h.ForcedDown || h.Disabled && !t.disabled[name] || t.c.w.Now().Sub(t.trouble[name]) < 5*time.Second {
+			return false
+		}
+	}
+	return true
+}
+
+// final is looked at when all that was wrong has been right again for a long while.
+func (t *truth) final() {
+	open := map[string]engine.Incident{}
+	for _, in := range t.incidents() {
+		if in.Phase != engine.PhaseClosed {
+			open[in.Host] = in
+		}
+	}
+	last := map[string]engine.Recovery{} // by VM
+	for _, r := range t.recoveries() {
+		if old, ok := last[r.VM.ID]; !ok || r.Ended.After(old.Ended) || old.Ended.IsZero() {
+			last[r.VM.ID] = r
+		}
+	}
+	for _, id := range t.c.w.VMsDown() {
+		r, named := last[id]
+		v := t.c.w.VM(id)
+		switch {
+		case !named:
+			t.fail("S3: %s is down on %s (%s %s), and no record names it", t.c.vm(id), v.Host, v.VMState, v.TaskState)
+		case !r.State.Settled() && open[r.VM.Host].ID == "":
+			t.fail("S3: %s is down and %s, but no incident is open", t.c.vm(id), r.State)
+		case !r.State.Settled():
+			t.fail("L: %s is down and still %s: %s", t.c.vm(id), r.State, r.Reason)
+		case r.State == engine.Recovered && v.VMState == world.Active:
+			t.fail("S3: %s is down on %s and called recovered: %s", t.c.vm(id), v.Host, r.Reason)
+		case r.Reason == "":
+			t.fail("S3: %s is down and %s without a reason", t.c.vm(id), r.State)
+		}
+	}
+	for _, name := range t.c.hosts {
+		t.finalHost(name, open[name])
+	}
+	if l := t.c.leader(); l == nil || l.server.Epoch() == 0 {
+		t.fail("L: nobody leads")
+	}
+}
+
+func (t *truth) finalHost(name string, in engine.Incident) {
+	h := t.c.w.Host(name)
+	waits := len(in.Interlocks) > 0
+	var why []string
+	for _, lock := range in.Interlocks {
+		why = append(why, lock.Reason)
+	}
+	t.c.note("at the end %s: on=%t forced=%t disabled=%t, incident %s %s %s: %s", name, h.On, h.ForcedDown, h.Disabled, in.ID, in.Phase, in.Verdict, strings.Join(why, "; "))
+	switch {
+	case !t.well(h) && in.ID == "":
+		t.fail("L: %s is not well (on=%t frozen=%t), and no incident is open", name, h.On, h.Frozen)
+	case !t.well(h) && in.Proof == nil && !waits:
+		t.fail("L: %s is not well, neither fenced nor does incident %s (%s) say what it waits for", name, in.ID, in.Phase)
+	case h.ForcedDown && in.ID == "":
+		t.fail("L: %s is forced down, and no incident is open", name)
+	case h.Disabled && !t.disabled[name] && in.ID == "":
+		t.fail("L: %s is disabled (%s), and no incident is open", name, h.DisabledReason)
+	}
+	if t.disabled[name] && (!h.Disabled || h.DisabledReason != operatorsReason) {
+		t.fail("S4: an operator disabled %s, now it is disabled=%t with reason %q", name, h.Disabled, h.DisabledReason)
+	}
+}

@@ -1,0 +1,76 @@
+package soak
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	count = flag.Int("soak.n", 12, "how many random schedules")
+	from  = flag.Uint64("soak.from", 1, "the first seed")
+	step  = flag.Uint64("soak.step", 1, "from one seed to the next")
+	seed  = flag.Uint64("soak.seed", 0, "play this one and print its trace")
+	every = flag.Int("soak.replay", 50, "play one in so many twice and compare")
+)
+
+// one plays a schedule in a bubble of its own.
+func one(t *testing.T, s schedule) (out outcome) {
+	runtime.GC()
+	replayBegin(s.o.Seed)
+	defer replayEnd()
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		if out, err = play(s); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return out
+}
+
+// single gives a test one processor and no collection of garbage but between schedules.
+func single(t *testing.T) {
+	procs, percent := runtime.GOMAXPROCS(1), debug.SetGCPercent(-1)
+	t.Cleanup(func() { runtime.GOMAXPROCS(procs); debug.SetGCPercent(percent) })
+}
+
+// TestSoak plays random schedules: a dozen with the other tests, as many as wanted by `make soak`.
+func TestSoak(t *testing.T) {
+	single(t)
+	if *seed != 0 {
+		s := newSchedule(*seed)
+		s.o.Trace = true
+		out := one(t, s)
+		fmt.Printf("%s\n%s\n", s, strings.Join(out.lines, "\n"))
+		for _, v := range out.found {
+			t.Error(v)
+		}
+		return
+	}
+	if replays { // what Go keeps for the life of a process (types, caches) is made before anything counts
+		one(t, newSchedule(0))
+	}
+	began, virtual, bad, sends := time.Now(), time.Duration(0), 0, 0
+	for i := range *count {
+		s := newSchedule(*from + uint64(i)**step)
+		out := one(t, s)
+		virtual, sends = virtual+out.virtual, sends+out.sends
+		if len(out.found) > 0 {
+			bad++
+			t.Errorf("seed %d: %s\n%s", s.o.Seed, strings.Join(out.found, "\n  "), s)
+		}
+		if replays && *every > 0 && i%*every == 0 {
+			if again := one(t, s); again.sum != out.sum {
+				t.Errorf("seed %d does not replay: %x, then %x", s.o.Seed, out.sum, again.sum)
+			}
+		}
+	}
+	took := time.Since(began)
+	t.Logf("%d schedules in %s (%.0f a minute), %s of virtual time, %d dangerous acts, %d with a violation", *count, took.Round(time.Millisecond),
+		float64(*count)/took.Minutes(), virtual.Round(time.Second), sends, bad)
+}
