@@ -212,8 +212,10 @@ func (h *host) stands() bool {
 		return !h.managementLife().at.After(h.since)
 	case Hung, AgentDown:
 		return !h.agentLife().at.After(h.since)
-	case Unknown, Contradiction, Up, Leaving, Rebooted, Degraded:
-		return true // a suspicion is shown beside it
+	case Up, Rebooted, Degraded:
+		return h.heard // a suspicion is shown beside it; a new leader has heard nobody yet
+	case Unknown, Contradiction, Leaving:
+		return true
 	}
 	return false
 }
