@@ -32,7 +32,7 @@ func (t *truth) quiet() bool {
 	}
 	for _, name := range t.c.hosts {
 		h := t.c.w.Host(name)
-		if !t.well(h) || !t.c.w.ServiceUp(name) || h.ForcedDown || h.Disabled && !t.disabled[name] || t.c.w.Now().Sub(t.trouble[name]) < 5*time.Second {
+		if !t.well(h) || !t.c.w.ServiceUp(name) || h.ForcedDown && !t.forced[name] || h.Disabled && !t.disabled[name] || t.c.w.Now().Sub(t.trouble[name]) < 5*time.Second {
 			return false
 		}
 	}
@@ -90,7 +90,7 @@ func (t *truth) finalHost(name string, in engine.Incident) {
 		t.fail("L: %s is not well (on=%t frozen=%t), and no incident is open", name, h.On, h.Frozen)
 	case !t.well(h) && in.Proof == nil && !waits:
 		t.fail("L: %s is not well, neither fenced nor does incident %s (%s) say what it waits for", name, in.ID, in.Phase)
-	case h.ForcedDown && in.ID == "":
+	case h.ForcedDown && !t.forced[name] && in.ID == "":
 		t.fail("L: %s is forced down, and no incident is open", name)
 	case h.Disabled && !t.disabled[name] && in.ID == "":
 		t.fail("L: %s is disabled (%s), and no incident is open", name, h.DisabledReason)

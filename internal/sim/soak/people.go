@@ -33,6 +33,7 @@ func (c *cluster) somebody(f fault, until func(func())) {
 		refused = w.LiveMigrate(user, id, "")
 	case evacuateByOther:
 		if !w.Host(f.host).On { // a careful one
+			c.truth.forced[f.host] = c.truth.forced[f.host] || !w.Host(f.host).ForcedDown
 			_, _, refused = w.UpdateService(user, w.Host(f.host).ServiceID, world.ServiceUpdate{ForcedDown: &yes})
 			if v := w.VM(id); v != nil && v.Host == f.host && refused == nil && !c.truth.moving(id) {
 				refused = w.Evacuate(user, id, "", false)

@@ -21,11 +21,12 @@ type truth struct {
 	disarmed time.Time            // when an operator was told that nothing is sent any more; zero: armed
 	spared   map[string]time.Time // host → the same of its maintenance
 	disabled map[string]bool      // hosts whose service an operator disabled
+	forced   map[string]bool      // hosts that an operator forced down
 	sends    int
 }
 
 func newTruth(c *cluster) *truth {
-	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, disabled: map[string]bool{}}
+	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, disabled: map[string]bool{}, forced: map[string]bool{}}
 }
 
 func (t *truth) fail(format string, args ...any) {
