@@ -100,7 +100,7 @@ func (h *host) bad() bool {
 // takenBack reports whether a host that an incident was given up on lives, and nothing of ours holds it out of service.
 func (h *host) takenBack() bool {
 	s := h.facts.Service
-	return h.alive() && !h.now.Suspect && !s.ForcedDown && !(s.Disabled && strings.HasPrefix(s.DisabledReason, ours))
+	return h.alive() && !h.now.Suspect && !s.ForcedDown && !(s.Disabled && strings.HasPrefix(s.DisabledReason, Ours))
 }
 
 // steadily reports whether the host may take VMs: it lives without doubt, its service works and nobody wants it left alone.

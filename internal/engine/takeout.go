@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ours begins every reason that Ninelives gives for disabling a service.
-const ours = "ninelives: incident "
+// Ours begins every reason that Ninelives gives for disabling a service.
+const Ours = "ninelives: incident "
 
 // serviceFresh is how old a reading of the service may be to write on: whether an operator had disabled it is known
 // from nothing else, and after our own write from nothing at all.
@@ -55,8 +55,8 @@ func (e *Engine) beginTakeOut(in *Incident) {
 		return // the list under way brings it
 	}
 	if !in.Out.Begun {
-		left := s.Disabled && strings.HasPrefix(s.DisabledReason, ours) // by a given-up incident: it is ours to undo
-		in.Out = TakenOut{Begun: true, Disabled: !s.Disabled || left, Forced: !s.ForcedDown || left, Reason: ours + in.ID}
+		left := s.Disabled && strings.HasPrefix(s.DisabledReason, Ours) // by a given-up incident: it is ours to undo
+		in.Out = TakenOut{Begun: true, Disabled: !s.Disabled || left, Forced: !s.ForcedDown || left, Reason: Ours + in.ID}
 	}
 	e.touch(in)
 	e.do("out/"+in.ID, Action{
@@ -69,6 +69,7 @@ func (e *Engine) tookOut(in *Incident, ev Answered) {
 		in.Out.Done, in.Stages.TakenOut = true, e.now
 		in.Fencing.Round, in.Fencing.Next = 0, zeroTime
 		e.work(in)
+		in.Out.Disabled = in.Out.Disabled && !ev.Theirs
 		what := "disabled and forced down"
 		if !in.Out.Disabled {
 			what = "forced down; an operator had disabled it"

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/cloud"
@@ -63,7 +64,7 @@ func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.
 	case engine.SendGate:
 		return r.s.agents.sendGate(a, uint64(r.epoch))
 	case engine.TakeOut:
-		return answer(c.TakeOut(ctx, intent, a.Service, cloud.TakeOut{Disable: a.Disable, Reason: reasonIf(a.Disable, a.Why)})).of(a)
+		return r.takeOut(ctx, intent, a)
 	case engine.PutBack:
 		return answer(c.PutBack(ctx, intent, a.Service, cloud.PutBack{Enable: a.Disable})).of(a)
 	case engine.Evacuate:
@@ -79,6 +80,23 @@ func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.
 	default:
 		return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: "this server doesn't know how to " + string(a.Do)}
 	}
+}
+
+// takeOut looks once more, right before it writes: a service that an operator has disabled since it was last read stays
+// disabled by them, with their reason.
+func (r *reign) takeOut(ctx context.Context, intent cloud.Intent, a engine.Action) engine.Event {
+	theirs := false
+	if a.Disable {
+		s, err := r.s.cloud.Service(ctx, a.Host)
+		if err != nil {
+			return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
+		}
+		theirs = s.Disabled && !strings.HasPrefix(s.DisabledReason, engine.Ours)
+	}
+	disable := a.Disable && !theirs
+	ev := answer(r.s.cloud.TakeOut(ctx, intent, a.Service, cloud.TakeOut{Disable: disable, Reason: reasonIf(disable, a.Why)})).of(a)
+	ev.Theirs = theirs
+	return ev
 }
 
 func reasonIf(disable bool, reason string) string {
@@ -97,7 +115,7 @@ type outcome struct {
 func answer(receipt cloud.Receipt, err error) outcome { return outcome{receipt, err} }
 
 // of says it to the engine. Anything that isn't certainly a no or certainly unsent counts as unanswered.
-func (o outcome) of(a engine.Action) engine.Event {
+func (o outcome) of(a engine.Action) engine.Answered {
 	ev := engine.Answered{Action: a.ID, Answer: engine.Accepted}
 	if o.err == nil {
 		return ev

@@ -1,0 +1,37 @@
+package server
+
+import (
+	"context"
+	"testing"
+
+	"github.com/ninelives-ha/ninelives/internal/cloud"
+	"github.com/ninelives-ha/ninelives/internal/engine"
+)
+
+// serviced has one service, and keeps how it was taken out.
+type serviced struct {
+	cloud.Cloud
+	service cloud.Service
+	taken   *cloud.TakeOut
+}
+
+func (c serviced) Service(context.Context, string) (cloud.Service, error) { return c.service, nil }
+
+func (c serviced) TakeOut(_ context.Context, _ cloud.Intent, _ string, o cloud.TakeOut) (cloud.Receipt, error) {
+	*c.taken = o
+	return cloud.Receipt{}, nil
+}
+
+// An operator may disable a service after it was last read; our own reason must not take the place of theirs.
+func TestTakeOutLeavesAnOperatorsDisabling(t *testing.T) {
+	for reason, theirs := range map[string]bool{"": false, "disk swap": true, engine.Ours + "d00f": false} {
+		var taken cloud.TakeOut
+		c := serviced{service: cloud.Service{Disabled: reason != "", DisabledReason: reason}, taken: &taken}
+		r := &reign{s: bare(t, c, Options{})}
+		a := engine.Action{ID: "1.1", Do: engine.TakeOut, Host: "h1", Service: "s1", Disable: true, Why: engine.Ours + "beef"}
+		ev, ok := r.perform(t.Context(), a, &flight{r: r}).(engine.Answered)
+		if !ok || ev.Answer != engine.Accepted || ev.Theirs != theirs || taken.Disable == theirs || (taken.Reason == "") != theirs {
+			t.Errorf("disabled with reason %q: taken out by %+v, %+v; expected it to be left: %t", reason, taken, ev, theirs)
+		}
+	}
+}
