@@ -230,8 +230,8 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 		status int
 		says   string
 	}{
-		{NotLeading("server-1", "server-2"), 503, "server-2 leads"},
-		{NotLeading("server-1", ""), 503, "no server is known to lead"},
+		{NotLeading("server-1", "server-2", ""), 503, "server-2 leads"},
+		{NotLeading("server-1", "", ""), 503, "no server is known to lead"},
 		{errors.New("etcd is on fire"), 500, "etcd is on fire"},
 		{Mistaken([]Mistake{{Path: "p.yaml", Line: 3, Column: 7, Message: "no such key"}}), 422, `"line":3`},
 	} {

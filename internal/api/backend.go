@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/engine"
@@ -15,6 +16,17 @@ type Backend interface {
 	Policies
 	Devices
 	Storyteller
+	Cluster
+}
+
+// Cluster shows and changes the servers themselves.
+type Cluster interface {
+	// Members works on every server.
+	Members(ctx context.Context) (Membership, error)
+	// RemoveServer takes a server out for good. It is refused where the quorum would be lost.
+	RemoveServer(ctx context.Context, by, name, reason string) (Reply, error)
+	// Backup writes the whole database as of now to w, its checksum at the end. It works on every server with quorum.
+	Backup(ctx context.Context, by string, w io.Writer) error
 }
 
 // Watcher shows how things stand.

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -39,6 +41,16 @@ func (f *fake) calls() int {
 	return len(f.called)
 }
 
+func (f *fake) Members(context.Context) (Membership, error) {
+	return Membership{}, f.note("members")
+}
+func (f *fake) RemoveServer(_ context.Context, _, name, reason string) (Reply, error) {
+	return Reply{}, f.note("remove " + name + " " + reason)
+}
+func (f *fake) Backup(_ context.Context, _ string, w io.Writer) error {
+	_, err := io.WriteString(w, "all records")
+	return errors.Join(err, f.note("backup"))
+}
 func (f *fake) Ready(context.Context) error { return f.ready }
 
 func (f *fake) Status(context.Context) (Status, error) {

@@ -7,13 +7,15 @@ import (
 
 // Problem is an error as the API answers it (RFC 9457), with what to do next.
 type Problem struct {
-	Status   int       `json:"status"`
-	Title    string    `json:"title"`
-	Detail   string    `json:"detail"`
-	Do       string    `json:"do,omitempty" doc:"What to do next"`
-	Leader   string    `json:"leader,omitempty" doc:"The server that leads, if that is the one to ask"`
-	Mistakes []Mistake `json:"mistakes,omitempty" doc:"Errors in a file that was sent"`
-	Errors   []Detail  `json:"errors,omitempty" doc:"What is wrong with the request itself"`
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Do     string `json:"do,omitempty" doc:"What to do next"`
+	Leader string `json:"leader,omitempty" doc:"The server that leads, if that is the one to ask"`
+	// LeaderURL is where to ask instead. A server may name an address that only it can reach (loopback).
+	LeaderURL string    `json:"leader_url,omitempty" doc:"The leader's API, as that server names it"`
+	Mistakes  []Mistake `json:"mistakes,omitempty" doc:"Errors in a file that was sent"`
+	Errors    []Detail  `json:"errors,omitempty" doc:"What is wrong with the request itself"`
 }
 
 // Detail is one thing that is wrong with a request.
@@ -61,13 +63,15 @@ func Unavailable(do, format string, args ...any) *Problem {
 	return problem(http.StatusServiceUnavailable, do, format, args...)
 }
 
-// NotLeading sends the client to the leader; "" if none is known.
-func NotLeading(self, leader string) *Problem {
+// NotLeading sends the client to the leader, and to the URL of its API; "" if none is known.
+func NotLeading(self, leader, url string) *Problem {
 	if leader == "" || leader == self {
 		return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "%s doesn't lead, and no server is known to lead", self)
 	}
 	p := Unavailable("ask "+leader+": --server URL", "%s leads, not %s", leader, self)
-	p.Leader = leader
+	if p.Leader, p.LeaderURL = leader, url; url != "" {
+		p.Do = "ask " + leader + ": --server " + url
+	}
 	return p
 }
 

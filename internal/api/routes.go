@@ -93,6 +93,7 @@ func routes(mux *http.ServeMux, o Options, life context.Context) huma.API {
 	r.fencing()
 	r.operating()
 	r.telling()
+	r.cluster()
 	return r.api
 }
 

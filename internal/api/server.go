@@ -19,8 +19,10 @@ import (
 
 // Options are what New needs. Backend, Token and Listener must be given.
 type Options struct {
-	Backend  Backend
-	Token    string // the admin token
+	Backend Backend
+	Token   string // the admin token
+	// Trusts reports whether this is the SHA-256, in hex, of another server's admin token; nil: none is.
+	Trusts   func(hash string) bool
 	Listener net.Listener
 	// Certificate makes it TLS (1.2 and later). It is asked at every handshake, so that a renewed one counts at once.
 	Certificate func() (*tls.Certificate, error)
@@ -86,7 +88,7 @@ func New(o Options) (*Server, error) {
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{}))
 	s.http = &http.Server{
-		Handler: s.recovered(withToken(o.Token, health(o.Backend), known(mux))), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
+		Handler: s.recovered(withToken(o, health(o.Backend), known(mux))), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}

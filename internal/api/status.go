@@ -15,10 +15,11 @@ type Status struct {
 	Started time.Time `json:"started"`
 	Partial string    `json:"partial,omitempty" doc:"Why parts of this are missing: only the leader knows of incidents"`
 
-	Leader  string  `json:"leader" doc:"Name of the leading server, empty if none is known"`
-	Leads   bool    `json:"leads" doc:"Whether the answering server leads"`
-	Epoch   int64   `json:"epoch"`
-	Servers Servers `json:"servers"`
+	Leader    string  `json:"leader" doc:"Name of the leading server, empty if none is known"`
+	LeaderURL string  `json:"leader_url,omitempty" doc:"Its API, as that server names it"`
+	Leads     bool    `json:"leads" doc:"Whether the answering server leads"`
+	Epoch     int64   `json:"epoch"`
+	Servers   Servers `json:"servers"`
 
 	Switches engine.Switches               `json:"switches"`
 	Zones    map[string]engine.Maintenance `json:"zones,omitempty" doc:"Zones in maintenance"`
@@ -47,6 +48,7 @@ type Member struct {
 	Name    string `json:"name"`
 	Address string `json:"address,omitempty"`
 	Healthy bool   `json:"healthy"`
+	Learner bool   `json:"learner,omitempty" doc:"It has joined and copies the records; it has no vote yet"`
 	Problem string `json:"problem,omitempty"`
 	Leader  bool   `json:"leader,omitempty"`
 }

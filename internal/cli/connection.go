@@ -34,7 +34,7 @@ type connection struct {
 // client gives commands the flags of a client, and their help a place to stand.
 func (a *app) client(cmd *cobra.Command) *cobra.Command {
 	f := cmd.PersistentFlags()
-	f.StringVar(&a.conn.server, "server", "", "URL of a server's API (or NINELIVES_SERVER; default "+defaultServer+")")
+	f.StringVar(&a.conn.server, "server", "", "URL of a server's API, or several with commas between: the leader among them is found (or NINELIVES_SERVER; default "+defaultServer+")")
 	f.StringVar(&a.conn.tokenFile, "token-file", "", "file with the admin token (or NINELIVES_TOKEN with the token itself; default "+defaultTokenFile+")")
 	f.StringVar(&a.conn.caFile, "ca-file", "", "PEM file of the CA that signed the API's certificate (or NINELIVES_CA_FILE; default: the system's CAs)")
 	f.StringVarP(&a.conn.output, "output", "o", formatTable, "table for people; json or yaml for programs")

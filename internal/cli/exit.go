@@ -100,18 +100,19 @@ func (a *app) problemText(p *api.Problem) string {
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
 		b.WriteString("\n" + a.tokenAdvice())
 	case p.Leader != "":
-		b.WriteString("\n" + leaderAdvice(p.Leader))
+		b.WriteString("\n" + leaderAdvice(p))
 	case p.Do != "":
 		b.WriteString("\nWhat to do: " + p.Do)
 	}
 	return b.String()
 }
 
-func leaderAdvice(leader string) string {
-	if strings.Contains(leader, "://") {
-		return "Ask the leader: --server " + leader
+// leaderAdvice says where to ask: an address that could have been followed was.
+func leaderAdvice(p *api.Problem) string {
+	if p.LeaderURL == "" {
+		return fmt.Sprintf("Ask the leader: --server with the address of %s's API (listen.api in its server.yaml).", p.Leader)
 	}
-	return fmt.Sprintf("Ask the leader: --server with the address of %s's API (listen.api in its server.yaml).", leader)
+	return fmt.Sprintf("Ask the leader: its API is at %s, which can't be reached from here. Run this on %s, or give its address with --server.", p.LeaderURL, p.Leader)
 }
 
 func (a *app) tokenAdvice() string {

@@ -1,8 +1,11 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -191,6 +194,28 @@ func (*nightly) Arm(_ context.Context, r api.Arming) (api.Reply, error) {
 	return api.Reply{Text: "armed"}, nil
 }
 
+func (*nightly) Members(context.Context) (api.Membership, error) {
+	return api.Membership{Quorum: true, Leader: "server-1", Epoch: 42, Format: 1, Servers: []api.ClusterServer{
+		{Member: api.Member{Name: "server-1", Address: "10.0.0.1:7402", Healthy: true, Leader: true}, Version: "v0-test", Reads: 1, Agents: []string{"10.0.0.1:7401"}, API: "https://10.0.0.1:7400"},
+		{Member: api.Member{Name: "server-2", Address: "10.0.0.2:7402", Problem: "doesn't answer: no route to host"}, Version: "v0-test", Reads: 1},
+		{Member: api.Member{Name: "server-3", Address: "10.0.0.3:7402", Healthy: true, Learner: true}},
+	}}, nil
+}
+
+func (*nightly) RemoveServer(_ context.Context, _, name, _ string) (api.Reply, error) {
+	if name != "server-2" {
+		return api.Reply{}, api.Conflict("", "cannot remove %s: the servers stay as they are: of the 1 servers that would be left only 0 work", name)
+	}
+	return api.Reply{Text: name + " is no server of this cluster any more"}, nil
+}
+
+func (*nightly) Backup(_ context.Context, _ string, w io.Writer) error {
+	text := bytes.Repeat([]byte("records "), 64)
+	sum := sha256.Sum256(text)
+	_, err := w.Write(append(text, sum[:]...))
+	return err
+}
+
 func (*nightly) Rejoin(_ context.Context, _, host string) (api.Reply, error) {
 	return api.Reply{Text: "another machine may join as " + host}, nil
 }
@@ -263,5 +288,5 @@ type follower struct{ api.Backend }
 
 func (*follower) Ready(context.Context) error { return nil }
 func (*follower) Hosts(context.Context, api.Page) (out api.Part[api.Host], _ error) {
-	return out, api.NotLeading("server-2", "server-1")
+	return out, api.NotLeading("server-2", "server-1", "http://127.0.0.1:1")
 }

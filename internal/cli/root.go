@@ -54,6 +54,7 @@ func (a *app) registered() []entry {
 		{groupSetup, a.policyCommand()},
 		{groupSetup, a.fenceCommand()},
 		{groupSetup, a.tokenCommand()},
+		{groupSetup, a.clusterCommand()},
 		{groupDaemon, a.serverCommand()},
 		{groupDaemon, a.agentCommand()},
 		{groupDaemon, a.gateCommand()},

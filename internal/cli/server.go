@@ -228,19 +228,6 @@ func (e eyes) Probe(ctx context.Context, plane detect.Plane, address string, por
 	}
 }
 
-func (a *app) serverJoinCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "join",
-		Short: "Add a server to a running cluster (not in this release)",
-		Long: `Adding a server to a running cluster, or replacing one, is not in this release: name all servers in cluster.initial
-before the first start, and give further servers the first one's CA with --bundle.`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("server join is not in this release, nothing was done\nName all servers in cluster.initial of each server.yaml before the first start (ninelives server --help)")
-		},
-	}
-}
-
 // owner is who owns the nearest directory above path that is there: a file made by root for a daemon must be its own.
 func owner(path string) (os.FileInfo, error) {
 	for {

@@ -44,7 +44,7 @@ func (b *backend) notLeading() error {
 	if l.Leader {
 		return api.Unavailable("try again in a few seconds", "%s has just become leader and is still reading the records", b.s.cfg.Name)
 	}
-	return api.NotLeading(b.s.cfg.Name, l.LeaderName)
+	return api.NotLeading(b.s.cfg.Name, l.LeaderName, b.s.cards.get(l.LeaderName).API)
 }
 
 // told turns an error of the reign's end into who to ask instead.

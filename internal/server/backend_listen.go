@@ -19,7 +19,7 @@ func (s *Server) openAPI() error {
 	if err != nil {
 		return fmt.Errorf("listen.api: %q is no address: it should be HOST:PORT", addr)
 	}
-	o := api.Options{Backend: &backend{s: s}, Token: s.admin, Gatherer: s.o.Registry, Logger: s.log}
+	o := api.Options{Backend: &backend{s: s}, Token: s.admin, Trusts: s.cards.trusts, Gatherer: s.o.Registry, Logger: s.log}
 	switch {
 	case s.cfg.TLS.Cert != "":
 		if o.Certificate, err = s.certificate(); err != nil {

@@ -32,6 +32,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		Incidents: []api.IncidentSummary{}, WaitingForYou: []string{}, Interlocks: []api.HeldBy{},
 	}
 	st.Servers, st.Leader, st.Epoch = b.servers(ctx, st.Leader, st.Epoch)
+	st.LeaderURL = s.cards.get(st.Leader).API
 	now, err := see(ctx, b, stand)
 	if err != nil {
 		st.Partial = err.Error()
@@ -74,7 +75,7 @@ func (b *backend) servers(ctx context.Context, leader string, epoch int64) (api.
 	is := b.s.store.Status(ctx)
 	out := api.Servers{Of: len(is.Members), Quorum: is.Quorum, Reason: is.QuorumReason, Members: []api.Member{}, Alarms: is.Alarms}
 	for _, m := range is.Members {
-		out.Members = append(out.Members, api.Member{Name: m.Name, Address: m.Address, Healthy: m.Healthy, Problem: m.Problem, Leader: m.Leader})
+		out.Members = append(out.Members, api.Member{Name: m.Name, Address: m.Address, Healthy: m.Healthy, Learner: m.Learner, Problem: m.Problem, Leader: m.Leader})
 		if m.Healthy {
 			out.Healthy++
 		}

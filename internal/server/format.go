@@ -7,3 +7,6 @@ func (s *Server) reads() int {
 	}
 	return format
 }
+
+// written is the format of records that all servers write.
+func (s *Server) written() int { return format }

@@ -153,7 +153,7 @@ func (s *Server) open() error {
 		return err
 	}
 	s.cluster = s.ca.Cluster()
-	if s.cred, err = s.ca.EnsureServer(pkiDir, s.cfg.Name, s.names(), time.Now()); err != nil {
+	if s.cred, err = s.ca.EnsureServer(pkiDir, s.cfg.Name, s.cfg.names(), time.Now()); err != nil {
 		return err
 	}
 	if s.admin, err = ensureToken(filepath.Join(s.cfg.Data, "admin.token")); err != nil {
@@ -172,37 +172,6 @@ func (s *Server) open() error {
 	}
 	s.stops = append(s.stops, s.listener.Stop)
 	return s.openAPI()
-}
-
-func (s *Server) openStore(pkiDir string) (*store.Embedded, error) {
-	o := store.Options{
-		Name: s.cfg.Name, DataDir: filepath.Join(s.cfg.Data, "etcd"), Logger: s.log,
-		Heartbeat: electionTimeout / 10, ElectionTimeout: electionTimeout, Permit: s.times.Permit,
-	}
-	if len(s.cfg.Cluster.Initial) > 0 {
-		o.Initial, o.ListenCluster = s.cfg.Cluster.Initial, s.cfg.Listen.Cluster
-		o.TLS = store.PeerTLS{
-			CertFile: filepath.Join(pkiDir, "server.crt"), KeyFile: filepath.Join(pkiDir, "server.key"),
-			CAFile: filepath.Join(pkiDir, "ca.crt"), AllowedNames: []string{serverMark},
-		}
-	}
-	return store.OpenEmbedded(o)
-}
-
-// serverMark is in every server's certificate and in no agent's: only servers may take part in the quorum's traffic.
-const serverMark = "server.ninelives.internal"
-
-// names are what this server's certificate must be good for.
-func (s *Server) names() []string {
-	out := []string{serverMark, "127.0.0.1", "::1", "localhost"}
-	for _, a := range append(append([]string{s.cfg.Listen.Agents, s.cfg.Listen.Cluster}, s.cfg.Advertise...), s.cfg.Cluster.Initial[s.cfg.Name]) {
-		if host, _, err := net.SplitHostPort(a); err == nil && host != "" && !slices.Contains(out, host) {
-			if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
-				out = append(out, host)
-			}
-		}
-	}
-	return out
 }
 
 // Start begins to listen, to watch and, once elected, to lead.

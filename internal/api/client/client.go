@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/api"
@@ -22,24 +25,33 @@ var ErrUnreachable = errors.New("cannot reach the server")
 // maxAnswer bounds what is read of one answer: 200,000 VMs are about 150 MB.
 const maxAnswer = 512 << 20
 
-// Client asks one server. It is safe for concurrent use.
+// Client asks the servers. It is safe for concurrent use.
 type Client struct {
-	base  string
+	base  string // the first of bases
+	bases []string
+	good  atomic.Pointer[string] // the one that answered last
 	token string
 	http  *http.Client
 }
 
-// New makes a client of the server at base (http://127.0.0.1:7400) with its admin token. transport nil:
+// New makes a client of the servers at base (http://127.0.0.1:7400, or several with commas between) with an admin token.
+// Where one can't be reached the next is asked; where another one leads, that one is. transport nil:
 // http.DefaultTransport. Deadlines come with each call's context.
 func New(base, token string, transport http.RoundTripper) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%q is no address of a server: it should be http://HOST:PORT or https://HOST:PORT", base)
-	}
-	return &Client{base: strings.TrimRight(base, "/"), token: strings.TrimSpace(token), http: &http.Client{
+	c := &Client{token: strings.TrimSpace(token), http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token goes nowhere else
-	}}, nil
+	}}
+	for one := range strings.SplitSeq(base, ",") {
+		one = strings.TrimSpace(one)
+		u, err := url.Parse(one)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, fmt.Errorf("%q is no address of a server: it should be http://HOST:PORT or https://HOST:PORT", one)
+		}
+		c.bases = append(c.bases, strings.TrimRight(one, "/"))
+	}
+	c.base = c.bases[0]
+	return c, nil
 }
 
 // do sends one request. Errors are *api.Problem if the server answered one, ErrUnreachable if none answered.
@@ -65,20 +77,77 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	return nil
 }
 
+// send asks one server after the other until one answers for good. A request that may have arrived is not repeated.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any, header http.Header) (*http.Response, error) {
-	var reader io.Reader
+	var text []byte
 	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
 			return nil, err
 		}
-		reader = bytes.NewReader(text)
 	}
-	target := c.base + path
 	if len(query) > 0 {
-		target += "?" + query.Encode()
+		path += "?" + query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, target, reader)
+	queue := slices.Clone(c.bases)
+	if good := c.good.Load(); good != nil {
+		queue = append([]string{*good}, queue...)
+	}
+	var first error
+	for asked := map[string]bool{}; len(queue) > 0; {
+		base := queue[0]
+		if queue = queue[1:]; asked[base] {
+			continue
+		}
+		asked[base] = true
+		resp, err := c.ask(ctx, method, base, path, text, header)
+		if err == nil {
+			c.good.Store(&base)
+			return resp, nil
+		}
+		p, answered := errors.AsType[*api.Problem](err)
+		if first == nil || answered && errors.Is(first, ErrUnreachable) {
+			first = err // an answer says more than a silence
+		}
+		switch {
+		case answered && p.Status != http.StatusServiceUnavailable, !answered && !neverSent(err):
+			return nil, err
+		case answered && mayFollow(base, p.LeaderURL):
+			queue = append([]string{strings.TrimRight(p.LeaderURL, "/")}, queue...)
+		}
+	}
+	return nil, first
+}
+
+// neverSent: the connection was never made, so another server may be asked the same.
+func neverSent(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+// mayFollow: the token goes to where a server that accepted it says that the leader is. Never out of TLS, and never to
+// this machine's own loopback on the word of another one.
+func mayFollow(from, to string) bool {
+	f, err1 := url.Parse(from)
+	t, err2 := url.Parse(to)
+	if err1 != nil || err2 != nil || t.Host == "" || t.Scheme != "https" && (t.Scheme != "http" || f.Scheme != "http") {
+		return false
+	}
+	return !loopback(t.Hostname()) || loopback(f.Hostname())
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// ask sends one request to one server.
+func (c *Client) ask(ctx context.Context, method, base, path string, body []byte, header http.Header) (*http.Response, error) {
+	var reader io.Reader
+	if body != nil {
+		reader = bytes.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, reader)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +160,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.base, err)
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
 	}
 	if resp.StatusCode >= 300 {
 		defer resp.Body.Close()
@@ -148,9 +217,23 @@ func whole[P part[T], T any](ctx context.Context, c *Client, path string, query 
 
 func esc(s string) string { return url.PathEscape(s) }
 
-// Status asks how things stand.
+// Status asks how things stand. Of incidents only the leader knows, so that one is asked where it can be.
 func (c *Client) Status(ctx context.Context) (api.Status, error) {
-	return call[api.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
+	st, err := call[api.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
+	at := c.good.Load()
+	if err != nil || st.Leads || st.Partial == "" || at == nil || !mayFollow(*at, st.LeaderURL) {
+		return st, err
+	}
+	resp, err := c.ask(ctx, http.MethodGet, strings.TrimRight(st.LeaderURL, "/"), "/v1/status", nil, nil)
+	if err != nil {
+		return st, nil // what this one knows is better than nothing, and says that it isn't all
+	}
+	defer resp.Body.Close()
+	var led api.Status
+	if json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&led) != nil {
+		return st, nil
+	}
+	return led, nil
 }
 
 // Ready is nil if the server can take part; it needs no token.
