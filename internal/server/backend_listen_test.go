@@ -19,7 +19,7 @@ import (
 // onlyAPI is a server of which nothing but the API's port is opened.
 func onlyAPI(t *testing.T, cfg Config) (*Server, error) {
 	t.Helper()
-	s := &Server{cfg: cfg, log: slog.New(slog.DiscardHandler), admin: "correct-horse-battery-staple"}
+	s := &Server{cards: newCards(nil), cfg: cfg, log: slog.New(slog.DiscardHandler), admin: "correct-horse-battery-staple"}
 	err := s.openAPI()
 	t.Cleanup(func() {
 		for _, f := range s.stops {
