@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED = 0
 LDFLAGS = -s -w -X main.version=$(VERSION)
 
-.PHONY: help build demo test race lint units nspawn fuzz lab-up lab-down e2e e2e-full bench generate clean
+.PHONY: help build demo test race lint units nspawn fuzz model lab-up lab-down e2e e2e-full bench generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ nspawn: build ## boot the units in a container: nothing starts before the gate o
 
 fuzz: ## every fuzz target for 10 s
 	./test/fuzz 10s
+
+model: ## the protocol's model, checked by spin, with each protection on and off
+	./test/model/check
 
 lab-up: build ## a real OpenStack with fenced compute hosts on this machine (Debian 12, root)
 	test/lab/up

@@ -288,7 +288,7 @@ func (t *table) stat(pid int) (stat, error) {
 		}
 		field++
 	}
-	if err != nil || field <= 22 {
+	if err != nil || field <= 22 || s.state < 'A' {
 		return stat{}, fmt.Errorf("unexpected stat %q", b)
 	}
 	return s, nil

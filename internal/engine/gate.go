@@ -113,6 +113,16 @@ func (e *Engine) forbiddenOn(in *Incident) []string {
 			out = merge(out, []string{id})
 		}
 	}
+	if !in.fenced() {
+		return out
+	}
+	for _, o := range e.open { // sent here before this host died, and not a stray yet: whether Nova took it isn't known
+		for _, r := range e.recoveries(o) {
+			if a := r.Open(); o != in && a != nil && either(a.To, a.Target) == in.Host {
+				out = merge(out, []string{r.VM.ID})
+			}
+		}
+	}
 	return out
 }
 
