@@ -56,6 +56,8 @@ bench: build ## the figures of docs/figures.md: the demo, an agent's cost, recov
 
 generate: ## the pages that are made from code
 	$(GO) test ./internal/house -run Pages -update
+	$(GO) test ./internal/api -run TheDescription -update
+	$(GO) test ./internal/cli -run TestHelp -update
 
 clean:
 	rm -rf bin dist

@@ -151,6 +151,25 @@ func listIncidents(state string) func(context.Context, *client.Client) ([]string
 	}
 }
 
+// takeFiles lets the shell complete files, or directories, where a flag names one; elsewhere it would only be in the way.
+func takeFiles(cmd *cobra.Command) {
+	for name, how := range map[string]cobra.ShellCompDirective{
+		"config": cobra.ShellCompDirectiveDefault, "token-file": cobra.ShellCompDirectiveDefault, "ca-file": cobra.ShellCompDirectiveDefault,
+		"bundle": cobra.ShellCompDirectiveDefault, "bundle-out": cobra.ShellCompDirectiveDefault, "out": cobra.ShellCompDirectiveDefault,
+		"at": cobra.ShellCompDirectiveDefault, "data": cobra.ShellCompDirectiveFilterDirs, "dir": cobra.ShellCompDirectiveFilterDirs,
+	} {
+		if cmd.LocalFlags().Lookup(name) == nil {
+			continue
+		}
+		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(nil, how)); err != nil {
+			panic(err) // a flag that is there and has none yet
+		}
+	}
+	for _, child := range cmd.Commands() {
+		takeFiles(child)
+	}
+}
+
 func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 }

@@ -89,6 +89,7 @@ func (a *app) root() *cobra.Command {
 		e.cmd.GroupID = e.group.id
 		root.AddCommand(e.cmd)
 	}
+	takeFiles(root)
 	root.SetHelpCommandGroupID(groupMore.id)
 	root.SetCompletionCommandGroupID(groupMore.id)
 	return root

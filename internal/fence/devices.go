@@ -9,6 +9,9 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/yamlfile"
 )
 
+// EnoughMistakes of one file are looked for: each costs a walk through its hosts, and nobody reads more.
+const EnoughMistakes = 100
+
 // Machine is what devices.yaml says about one host: levels, tried in order, of
 // devices that must all succeed.
 type Machine struct {
@@ -54,6 +57,9 @@ func ParseDevices(path string, data []byte) (Devices, error) {
 		errs = append(errs, file.Errorf("hosts", "no hosts: nothing to import"))
 	}
 	for _, host := range slices.Sorted(maps.Keys(d.Hosts)) {
+		if len(errs) > EnoughMistakes {
+			break
+		}
 		m := d.Hosts[host]
 		m.Host = host
 		d.Hosts[host] = m

@@ -148,6 +148,9 @@ func (f *fencing) admissible(ctx context.Context, d fence.Devices) error {
 	var errs yamlfile.Errors
 	vetted := map[string]bool{}
 	for _, host := range slices.Sorted(maps.Keys(d.Hosts)) {
+		if len(errs) > fence.EnoughMistakes {
+			break
+		}
 		if _, ok := f.s.inventory.facts(host); !ok {
 			errs = append(errs, d.Errorf(host, "Nova has no compute host %q (it has: %s)", host, f.s.inventory.names()))
 		}
