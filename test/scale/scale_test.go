@@ -80,7 +80,7 @@ func env(name, otherwise string) string {
 
 func (b *bench) run() {
 	dir := b.TempDir()
-	b.spec = serverSpec{Data: filepath.Join(dir, "data"), Agents: free(b.T), API: free(b.T), Log: env("NINELIVES_SCALE_LOG", filepath.Join(dir, "log")), Pprof: os.Getenv("NINELIVES_SCALE_PPROF")}
+	b.spec = serverSpec{Data: filepath.Join(dir, "data"), Agents: free(b.T), API: free(b.T), Pulse: env("NINELIVES_SCALE_PULSE", "1s"), Log: env("NINELIVES_SCALE_LOG", filepath.Join(dir, "log")), Pprof: os.Getenv("NINELIVES_SCALE_PPROF")}
 	if _, err := pki.Init(filepath.Join(b.spec.Data, "pki"), "scale", time.Now()); err != nil {
 		b.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func (b *bench) run() {
 	b.fleet = spawn(b.T, "fleet", fleetSpec{Hosts: b.hosts, Server: b.at.Agent, CA: filepath.Join(b.spec.Data, "pki")})
 	b.fleet.line(b.T)
 	began := time.Now()
-	b.until("all are up", 3*time.Minute, func() bool { return b.status().Hosts.Up == b.hosts })
+	b.until("all are up", 10*time.Minute, func() bool { return b.status().Hosts.Up == b.hosts })
 	b.linking = time.Since(began)
 	b.idle()
 	b.calls = b.ask()
@@ -121,7 +121,7 @@ func (b *bench) restart() {
 	b.server.stop(b.T)
 	began := time.Now()
 	b.startServer()
-	b.until("all are up again", 3*time.Minute, func() bool {
+	b.until("all are up again", 10*time.Minute, func() bool {
 		st := b.status()
 		b.nobodyDied(st)
 		return st.Hosts.Up == b.hosts

@@ -19,6 +19,7 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/cloud/openstack"
 	"github.com/ninelives-ha/ninelives/internal/fence"
 	"github.com/ninelives-ha/ninelives/internal/server"
+	"github.com/ninelives-ha/ninelives/internal/yamlfile"
 )
 
 // serverSpec is what the server's process is told.
@@ -29,6 +30,7 @@ type serverSpec struct {
 	Nova   string `json:"nova"`
 	BMCs   string `json:"bmcs"`
 	Log    string `json:"log"`
+	Pulse  string `json:"pulse"`
 	Pprof  string `json:"pprof,omitempty"`
 }
 
@@ -64,6 +66,11 @@ func runServer(s serverSpec) error {
 	cfg := server.DefaultConfig()
 	cfg.Name, cfg.Data = "server-1", s.Data
 	cfg.Listen = server.Listen{API: s.API, Agents: s.Agents, Cluster: "127.0.0.1:0"}
+	pulse, err := time.ParseDuration(s.Pulse)
+	if err != nil {
+		return err
+	}
+	cfg.Times.Pulse = yamlfile.Duration(pulse)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector())
 	srv, err := server.New(server.Options{
