@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED = 0
 LDFLAGS = -s -w -X main.version=$(VERSION)
 
-.PHONY: help build demo test race lint units nspawn fuzz model lab-up lab-down e2e e2e-full bench generate clean
+.PHONY: help build demo test race lint units nspawn fuzz model lab-up lab-down e2e e2e-full bench bench-scale generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ e2e-full: build ## all rows
 
 bench: build ## the figures of docs/figures.md: the demo, an agent's cost, recovery against a bare loop (20 min)
 	$(GO) test -tags bench -count=1 -timeout 60m ./test/bench -v
+
+bench-scale: ## one server against 1,000, 3,000 and 10,000 agents on loopback; NINELIVES_SCALE=1000 for less
+	$(GO) test -tags scale -count=1 -timeout 30m ./test/scale -v
 
 generate: ## the pages that are made from code
 	$(GO) test ./internal/house -run Pages -update

@@ -13,8 +13,8 @@ import (
 )
 
 // guests are the VMs of all hosts at one moment. The engine hands over its lists, which it never changes; to search them
-// and to ask the policy of each VM is done here, in the time of who asks: with 200,000 VMs it takes long enough for
-// pulses to be missed.
+// and to ask the policy of each VM is done here, in the time of who asks: with 200,000 VMs the loop would decide nothing
+// for half a second.
 type guests struct {
 	hosts  []engine.HostGuests // by name
 	policy *policy.Policy
