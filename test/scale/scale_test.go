@@ -110,7 +110,7 @@ func (b *bench) idle() {
 	b.pass(10 * time.Second)
 	cpu, began := b.server.cpu(b.T), time.Now()
 	b.profile("idle")
-	b.pass(75 * time.Second)
+	b.pass(time.Minute)
 	b.cores = (b.server.cpu(b.T) - cpu).Seconds() / time.Since(began).Seconds()
 	b.rss, b.most = b.server.memory(b.T)
 	b.Logf("idle: %.2f cores, %d MiB now, %d MiB at most", b.cores, b.rss>>20, b.most>>20)
@@ -127,7 +127,7 @@ func (b *bench) restart() {
 		return st.Hosts.Up == b.hosts
 	})
 	b.back = time.Since(began)
-	for range 30 {
+	for range 20 {
 		b.pass(time.Second)
 		b.nobodyDied(b.status())
 	}
