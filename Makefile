@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED = 0
 LDFLAGS = -s -w -X main.version=$(VERSION)
 
-.PHONY: help build demo test race lint units nspawn fuzz model lab-up lab-down e2e e2e-full bench bench-scale generate clean
+.PHONY: help build demo test race lint units nspawn fuzz model lab-up lab-down e2e e2e-full bench bench-false bench-scale generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: build ## the figures of docs/figures.md: the demo, an agent's cost, recov
 
 bench-scale: ## one server against 1,000, 3,000 and 10,000 agents on loopback; NINELIVES_SCALE=1000 for less
 	$(GO) test -tags scale -count=1 -timeout 30m ./test/scale -v
+
+bench-false: ## no false verdict: 1,000 hosts, 24 simulated hours, and the server in trouble (10 min of a free core)
+	NINELIVES_FALSE_HOSTS=1000 NINELIVES_FALSE_HOURS=24 $(GO) test -count=1 -timeout 180m -run TestNoFalseVerdicts -v ./internal/sim/quiet
 
 generate: ## the pages that are made from code
 	$(GO) test ./internal/house -run Pages -update

@@ -139,18 +139,22 @@ func (a *Agent) witness(o *agentv1.ProbeOrder, until time.Time) *agentv1.Probed 
 	}
 	ctx, cancel := context.WithDeadline(a.ctx, until)
 	defer cancel()
-	ask := func(targets []*agentv1.ProbeTarget) ([]*agentv1.ProbeResult, *sync.WaitGroup) {
-		results, wg := make([]*agentv1.ProbeResult, len(targets)), &sync.WaitGroup{}
+	ask := func(targets []*agentv1.ProbeTarget) func() []*agentv1.ProbeResult {
+		results, ended, wg := make([]*agentv1.ProbeResult, len(targets)), make([]time.Time, len(targets)), &sync.WaitGroup{}
 		for i, t := range targets {
-			wg.Go(func() { results[i] = a.probeOne(ctx, o, t) })
+			wg.Go(func() { results[i], ended[i] = a.probeOne(ctx, o, t), time.Now() })
 		}
-		return results, wg
+		return func() []*agentv1.ProbeResult {
+			wg.Wait()
+			for i, r := range results {
+				r.AgeMs = uint32(time.Since(ended[i]).Milliseconds())
+			}
+			return results
+		}
 	}
-	results, asked := ask(o.GetTargets())
-	controls, asked2 := ask(o.GetControls())
-	asked.Wait()
-	asked2.Wait()
-	out.Results, out.Controls = results, controls
+	targets, controls := ask(o.GetTargets()), ask(o.GetControls())
+	out.Controls = controls() // before the targets' ages are taken: one silent address keeps the whole report back
+	out.Results = targets()
 	return out
 }
 

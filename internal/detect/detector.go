@@ -57,6 +57,9 @@ func (d *Detector) Step(now time.Time, o Observation) []Change {
 	case Late:
 		d.late(now, o.By)
 		return nil
+	case RelayLost:
+		d.relayLost = now
+		return nil
 	case Takeover:
 		return d.takeover(now)
 	case StreamLost:

@@ -16,6 +16,8 @@ type doubt struct {
 	lateAt   time.Time // last Late
 	tookOver time.Time
 
+	relayLost time.Time // when another server last stopped telling what it hears
+
 	total  int         // seen hosts
 	starts []time.Time // silences begun within the last suspect window
 	mass   bool        // most hosts fell silent together
@@ -56,6 +58,31 @@ func (d *Detector) stretched(now time.Time, timeout time.Duration) time.Duration
 }
 
 func (d *Detector) mark(now time.Time) mark { return mark{at: now, slept: d.slept} }
+
+// markOf is the mark of something that is at least as old as it says. It never lies before our takeover, or before we
+// were last late: of the time before, this server counts no silence.
+func (d *Detector) markOf(now time.Time, age time.Duration) mark {
+	if age <= 0 {
+		return d.mark(now)
+	}
+	at := now.Add(-age)
+	for _, from := range [...]time.Time{d.tookOver, d.lateAt} {
+		if at.Before(from) {
+			at = from
+		}
+	}
+	return mark{at: at, slept: d.slept}
+}
+
+// Doubts reports whether what this server doesn't hear means little: it was slow or paused a moment ago, or most hosts
+// fell silent together. Such a server has no vote about others.
+func (d *Detector) Doubts(now time.Time) bool { return d.mass || d.stretch(now) >= d.times.Pulse/2 }
+
+// careful: the time of one plane applies, however many planes are watched. Most hosts fell silent together, or we have
+// lost a part of our ears a moment ago.
+func (d *Detector) careful(now time.Time) bool {
+	return d.mass || !d.relayLost.IsZero() && now.Sub(d.relayLost) < d.times.StormWindow
+}
 
 // silence is how long we have listened in vain since m: what we slept in between doesn't count.
 func (d *Detector) silence(now time.Time, m mark) time.Duration {

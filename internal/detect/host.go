@@ -95,10 +95,12 @@ type service struct {
 }
 
 // touch notes a pulse on a stream and tells whether the stream is new to us.
-func (h *host) touch(now time.Time, p Pulse) bool {
+func (h *host) touch(at time.Time, p Pulse) bool {
 	for i := range h.streams {
 		if s := &h.streams[i]; s.id == p.Stream && s.server == p.Server {
-			s.last = now
+			if at.After(s.last) {
+				s.last = at
+			}
 			return false
 		}
 	}
@@ -111,14 +113,15 @@ func (h *host) touch(now time.Time, p Pulse) bool {
 		}
 		h.streams = slices.Delete(h.streams, oldest, oldest+1)
 	}
-	h.streams = append(h.streams, stream{server: p.Server, id: p.Stream, last: now})
+	h.streams = append(h.streams, stream{server: p.Server, id: p.Stream, last: at})
 	return true
 }
 
-// alive notes life of any kind.
+// alive notes life of any kind; what is older than life that we know of adds nothing.
 func (h *host) alive(m mark) {
-	h.silentFrom = m
-	h.lastLife = m.at
+	if !m.at.Before(h.silentFrom.at) {
+		h.silentFrom, h.lastLife = m, m.at
+	}
 }
 
 func (h *host) plane(name Plane) *plane {

@@ -105,7 +105,7 @@ func (d *Detector) validPlanes(now time.Time, h *host, deadAfter time.Duration) 
 // we suspect ourselves, for longer. Without a valid witness it never comes true.
 func (d *Detector) isDead(now time.Time, h *host) bool {
 	silence := d.silence(now, h.silentFrom)
-	if !d.mass && silence >= d.stretched(now, d.times.DeadTwoPlanes) && d.validPlanes(now, h, d.times.DeadTwoPlanes) >= 2 {
+	if !d.careful(now) && silence >= d.stretched(now, d.times.DeadTwoPlanes) && d.validPlanes(now, h, d.times.DeadTwoPlanes) >= 2 {
 		return true
 	}
 	return silence >= d.stretched(now, d.times.DeadOnePlane) && d.validPlanes(now, h, d.times.DeadOnePlane) >= 1
@@ -115,7 +115,7 @@ func (d *Detector) isDead(now time.Time, h *host) bool {
 func (d *Detector) isIsolated(now time.Time, h *host) bool {
 	p := h.plane(Management)
 	after := d.times.DeadTwoPlanes
-	if d.mass {
+	if d.careful(now) {
 		after = d.times.DeadOnePlane
 	}
 	return p != nil && d.silence(now, h.managementLife()) >= d.stretched(now, after) &&

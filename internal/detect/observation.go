@@ -30,6 +30,10 @@ type Pulse struct {
 	Boot   string // boot_id; "" if the agent couldn't read it: life, but of no known boot
 	Stream string // identity of the gRPC stream, unique within Server
 	Server string // the server that heard it
+	// Age is how long ago it was heard, at least: what the server that relays it measured on its own clock before it
+	// sent. Zero for a pulse that this server heard itself. Life counts from then: an old pulse neither ends a silence
+	// that has lasted longer since, nor shortens the time that a pulse heard later has given.
+	Age time.Duration
 }
 
 // StreamLost says that a stream ended. When it was the host's last live one, suspicion begins at once.
@@ -50,6 +54,9 @@ type Probe struct {
 	// Valid: on the same plane, within the same Times.WitnessWindow, the prober reached a control host outside its
 	// own rack. An answer counts always; no answer counts only from a valid prober: otherwise the plane is unknown.
 	Valid bool
+	// Age is how long ago the answer came, at least, on the prober's clock: one look at many hosts is told when its last
+	// one has answered or hasn't.
+	Age time.Duration
 }
 
 // Power is one reading of a fence device, at the time its reply arrived.
@@ -77,6 +84,10 @@ type Service struct {
 // heard, and a slow server gives every host more time for a while.
 type Late struct{ By time.Duration }
 
+// RelayLost says that another server no longer tells what it hears. Hosts that only it could hear may live: for
+// Times.StormWindow nobody is dead or isolated before the time that one plane takes.
+type RelayLost struct{ Server string }
+
 // Takeover says that this server has become leader: silences that it did not observe itself are dropped, and
 // nobody is found dead until the reconnect wave has passed.
 type Takeover struct{}
@@ -100,6 +111,7 @@ func (Probe) observation()         {}
 func (Power) observation()         {}
 func (Service) observation()       {}
 func (Late) observation()          {}
+func (RelayLost) observation()     {}
 func (Takeover) observation()      {}
 func (Cleared) observation()       {}
 func (Tick) observation()          {}

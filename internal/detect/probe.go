@@ -9,15 +9,18 @@ import (
 func (d *Detector) onProbe(now time.Time, h *host, o Probe) {
 	p := h.plane(o.Plane)
 	if o.Answer != AnswerNone {
-		h.alive(d.mark(now))
-		if o.Answer == AnswerAgent {
-			h.agent = h.silentFrom
+		m := d.markOf(now, o.Age)
+		h.alive(m)
+		if o.Answer == AnswerAgent && m.at.After(h.agent.at) {
+			h.agent = m
 		}
 		if p != nil {
 			if !d.answers(now, p) {
-				p.lifeFrom = h.silentFrom
+				p.lifeFrom = m
 			}
-			p.life = h.silentFrom
+			if m.at.After(p.life.at) {
+				p.life = m
+			}
 			p.runFrom, p.runLast, p.witnesses = mark{}, time.Time{}, p.witnesses[:0]
 		}
 		return

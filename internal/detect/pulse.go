@@ -12,17 +12,19 @@ func (d *Detector) onPulse(now time.Time, p Pulse) []Change {
 	if h == nil {
 		return nil
 	}
-	fresh := h.touch(now, p)
+	m := d.markOf(now, p.Age)
+	fresh := h.touch(m.at, p)
 	if h.calm && p.Boot == h.boot {
-		h.pulse = d.mark(now)
-		h.alive(h.pulse)
+		h.hear(m)
 		return nil
 	}
 	if h.isGhost(p.Boot) {
-		d.ghost(now, h, p)
+		if !m.at.Before(h.bootAt) {
+			d.ghost(now, h, p, m)
+		} // else it is old: it was heard before a newer boot was
 		return d.settle(now, h, nil)
 	}
-	d.takePulse(now, h, p.Boot)
+	d.takePulse(now, h, p.Boot, m)
 	// The agent was started again, or reached another server, long after its goodbye: the shutdown isn't happening.
 	if fresh && !h.leavingUntil.IsZero() && now.Sub(h.goodbye) > d.times.InFlight {
 		h.leavingUntil = time.Time{}
@@ -30,11 +32,20 @@ func (d *Detector) onPulse(now time.Time, p Pulse) []Change {
 	return d.settle(now, h, nil)
 }
 
-// takePulse takes a pulse that isn't a ghost's for life, and learns its boot.
-func (d *Detector) takePulse(now time.Time, h *host, boot string) {
+// hear notes a pulse, unless a later one is known.
+func (h *host) hear(m mark) {
+	if !m.at.Before(h.pulse.at) {
+		h.pulse = m
+	}
+	h.alive(m)
+}
+
+// takePulse takes a pulse that isn't a ghost's for life, and learns its boot. One that is older than a suspicion takes
+// to arise ends no silence.
+func (d *Detector) takePulse(now time.Time, h *host, boot string, m mark) {
 	switch {
 	case boot == "" || boot == h.boot || h.isMuted(agentVoice):
-		d.contradictDevices(now, h)
+		d.contradictDevices(m.at, h)
 	case h.boot == "":
 		h.boot = boot
 	default:
@@ -44,12 +55,15 @@ func (d *Detector) takePulse(now time.Time, h *host, boot string) {
 		h.seen = true
 		d.countSeen(h, +1)
 	}
+	h.hear(m)
+	if h.silent && d.silence(now, m) >= d.times.Suspect {
+		h.heard, h.awaited = true, time.Time{}
+		return
+	}
 	if h.silent || !h.heard {
-		h.back = d.mark(now)
+		h.back = m
 	}
 	h.heard, h.silent, h.lost, h.awaited = true, false, "", time.Time{}
-	h.pulse = d.mark(now)
-	h.alive(h.pulse)
 }
 
 // newBoot closes the life of the boot before. Readings and goodbyes of that life say nothing about this one.
@@ -75,29 +89,29 @@ func (h *host) isGhost(boot string) bool {
 // ghost handles a pulse of an ended boot. One that was late on its way comes alone or in one burst; when they go on
 // for a whole pulse, two machines claim to be this host, or we have mistaken which boot is the newer one. Either way
 // something lives there: it delays every verdict, but never says `up` or `rebooted`.
-func (d *Detector) ghost(now time.Time, h *host, p Pulse) {
+func (d *Detector) ghost(now time.Time, h *host, p Pulse, m mark) {
 	if h.ghostFrom.IsZero() || now.Sub(h.ghostLast) > d.times.DeadOnePlane {
 		h.ghostFrom = now
 	}
 	h.ghostLast = now
-	h.alive(d.mark(now))
+	h.alive(m)
 	if now.Sub(h.ghostFrom) < d.times.Pulse {
 		return
 	}
 	h.mute(agentVoice, fmt.Sprintf("boot %s pulses still, %s after boot %s took its place: two machines claim to be this host",
 		p.Boot, seconds(now.Sub(h.bootAt)), h.boot))
-	d.takePulse(now, h, p.Boot)
+	d.takePulse(now, h, p.Boot, m)
 }
 
 // contradictDevices takes the voice of each device whose off reading this pulse belies. The pulse must come later
 // than one that was on its way when a sender really died, and be of the boot that was known when off was read.
-func (d *Detector) contradictDevices(now time.Time, h *host) {
+func (d *Detector) contradictDevices(at time.Time, h *host) {
 	for i := range h.devices {
 		dev := &h.devices[i]
-		if dev.offFrom.IsZero() || now.Sub(dev.offFrom) < d.times.InFlight {
+		if dev.offFrom.IsZero() || at.Sub(dev.offFrom) < d.times.InFlight {
 			continue
 		}
-		h.mute(dev.Device, fmt.Sprintf("%s read off, and the host pulsed %s later with the same boot", dev.name(), seconds(now.Sub(dev.offFrom))))
+		h.mute(dev.Device, fmt.Sprintf("%s read off, and the host pulsed %s later with the same boot", dev.name(), seconds(at.Sub(dev.offFrom))))
 		dev.offFrom, dev.quietOff = time.Time{}, time.Time{}
 	}
 }
@@ -131,7 +145,7 @@ func (d *Detector) onGoodbye(now time.Time, h *host, o Goodbye) {
 	if h.isGhost(o.Boot) {
 		return
 	}
-	d.takePulse(now, h, o.Boot)
+	d.takePulse(now, h, o.Boot, d.mark(now))
 	h.goodbye, h.leavingUntil = now, now.Add(d.times.Leaving)
 }
 

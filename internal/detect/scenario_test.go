@@ -173,7 +173,7 @@ func observe(t *testing.T, word string, a map[string]string) Observation {
 	case "forgotten":
 		return HostForgotten{Host: host}
 	case "pulse":
-		return Pulse{Host: host, Boot: or("boot", "a"), Stream: or("stream", "1"), Server: or("server", "s1")}
+		return Pulse{Host: host, Boot: or("boot", "a"), Stream: or("stream", "1"), Server: or("server", "s1"), Age: span(t, or("age", "0s"))}
 	case "lost":
 		return StreamLost{Host: host, Stream: or("stream", "1"), Server: or("server", "s1"), Reset: a["how"] == "reset"}
 	case "goodbye":
@@ -183,7 +183,7 @@ func observe(t *testing.T, word string, a map[string]string) Observation {
 		if answer == "none" {
 			answer = AnswerNone
 		}
-		return Probe{Host: host, Plane: Plane(or("plane", "management")), Prober: or("by", "s1"), Answer: answer, Valid: a["valid"] != "no"}
+		return Probe{Host: host, Plane: Plane(or("plane", "management")), Prober: or("by", "s1"), Answer: answer, Valid: a["valid"] != "no", Age: span(t, or("age", "0s"))}
 	case "power":
 		of, _ := strconv.Atoi(a["of"])
 		state := PowerState(a["state"])
@@ -195,6 +195,8 @@ func observe(t *testing.T, word string, a map[string]string) Observation {
 		return Service{Host: host, UpdatedAt: zero.Add(span(t, a["updated"]))}
 	case "late":
 		return Late{By: span(t, a["by"])}
+	case "relay-lost":
+		return RelayLost{Server: a["server"]}
 	case "takeover":
 		return Takeover{}
 	case "cleared":

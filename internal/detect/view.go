@@ -123,7 +123,7 @@ func (d *Detector) waiting(now time.Time, h *host) string {
 		return fmt.Sprintf("nobody can see it: no valid witness on %s", strings.Join(unseen, ", "))
 	}
 	after := d.times.DeadOnePlane
-	if len(seen) > 1 && !d.mass {
+	if len(seen) > 1 && !d.careful(now) {
 		after = d.times.DeadTwoPlanes
 	}
 	return fmt.Sprintf("silent for %s (%s needed); valid witnesses watch %s (%s without a gap needed)",

@@ -78,18 +78,19 @@ func (w *watch) probed(from string, m *agentv1.Probed) {
 	if !ok || m.GetError() != "" || time.Since(a.at) > w.s.times.WitnessWindow+w.s.times.ProbeTimeout {
 		return
 	}
-	answers := map[string]detect.Answer{}
+	replies := map[string]witness.Reply{}
 	for _, r := range append(m.GetResults(), m.GetControls()...) {
-		if answer := answerOf(r.GetAnswer()); answer != detect.AnswerNone || answers[r.GetHost()] == detect.AnswerNone {
-			answers[r.GetHost()] = answer
+		if answer := answerOf(r.GetAnswer()); answer != detect.AnswerNone || replies[r.GetHost()].Answer == detect.AnswerNone {
+			age := min(time.Duration(r.GetAgeMs())*time.Millisecond, time.Since(a.at)) // an answer is no older than its question
+			replies[r.GetHost()] = witness.Reply{Answer: answer, Age: age}
 		}
 	}
-	w.tell(a.Look, answers)
+	w.tell(a.Look, replies)
 }
 
 // tell passes what a witness saw to detection.
-func (w *watch) tell(l witness.Look, answers map[string]detect.Answer) {
-	for _, p := range l.Says(answers) {
+func (w *watch) tell(l witness.Look, replies map[string]witness.Reply) {
+	for _, p := range l.Says(replies) {
 		w.s.ears.step(p)
 	}
 }
@@ -110,7 +111,7 @@ func (w *watch) probeMyself(ctx context.Context, seen *pool, p detect.Plane, lis
 	}
 	l.Controls = witness.Controls(seen.up[p], own, rack, w.turn, l.Targets)
 	var mu sync.Mutex
-	answers := map[string]detect.Answer{}
+	replies, ended := map[string]witness.Reply{}, map[string]time.Time{}
 	var questions sync.WaitGroup
 	bounded, cancel := context.WithTimeout(ctx, w.s.times.ProbeTimeout)
 	for _, t := range slices.Concat(l.Controls, l.Targets) {
@@ -125,14 +126,17 @@ func (w *watch) probeMyself(ctx context.Context, seen *pool, p detect.Plane, lis
 			answer := w.prober.Probe(bounded, p, t.Address, t.Port)
 			mu.Lock()
 			defer mu.Unlock()
-			answers[t.Host] = answer
+			replies[t.Host], ended[t.Host] = witness.Reply{Answer: answer}, time.Now()
 		})
 	}
 	w.work.Go(func() {
 		defer cancel()
 		questions.Wait()
 		if ctx.Err() == nil { // our own end is nobody's silence
-			w.tell(l, answers)
+			for host, at := range ended {
+				replies[host] = witness.Reply{Answer: replies[host].Answer, Age: time.Since(at)}
+			}
+			w.tell(l, replies)
 		}
 	})
 }

@@ -7,6 +7,7 @@ package witness
 
 import (
 	"slices"
+	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/detect"
 )
@@ -101,26 +102,32 @@ type Look struct {
 	Controls     []Peer
 }
 
-// Says turns the answers, by host, into what detection is told of the targets; of hosts that are missing there nothing
+// Reply is what came back from one host.
+type Reply struct {
+	Answer detect.Answer
+	Age    time.Duration // of an answer: how long ago it came, at least, on the prober's clock
+}
+
+// Says turns the replies, by host, into what detection is told of the targets; of hosts that are missing there nothing
 // is known. The prober was a valid witness for a target if it reached another host of those it was asked for, outside
 // its own rack, at the same time.
-func (l Look) Says(answers map[string]detect.Answer) []detect.Probe {
+func (l Look) Says(replies map[string]Reply) []detect.Probe {
 	reached := map[string]bool{}
 	for _, list := range [][]Peer{l.Targets, l.Controls} {
 		for _, p := range list {
-			if answers[p.Host] != detect.AnswerNone && p.Apart(l.Rack) {
+			if replies[p.Host].Answer != detect.AnswerNone && p.Apart(l.Rack) {
 				reached[p.Host] = true
 			}
 		}
 	}
 	out := make([]detect.Probe, 0, len(l.Targets))
 	for _, t := range l.Targets {
-		answer, asked := answers[t.Host]
+		reply, asked := replies[t.Host]
 		if !asked {
 			continue
 		}
 		valid := len(reached) > 1 || len(reached) == 1 && !reached[t.Host]
-		out = append(out, detect.Probe{Host: t.Host, Plane: l.Plane, Prober: l.Prober, Answer: answer, Valid: valid})
+		out = append(out, detect.Probe{Host: t.Host, Plane: l.Plane, Prober: l.Prober, Answer: reply.Answer, Age: reply.Age, Valid: valid})
 	}
 	return out
 }

@@ -82,25 +82,28 @@ func TestControls(t *testing.T) {
 func TestSays(t *testing.T) {
 	all := hosts(6, 2) // racks: 0 1 | 2 3 | 4 5
 	look := Look{Prober: "h000", Rack: "r0", Plane: detect.Storage, Targets: []Peer{all[2], all[3]}, Controls: []Peer{all[4]}}
-	yes, no := detect.AnswerKernel, detect.AnswerNone
+	yes, no := Reply{Answer: detect.AnswerKernel, Age: time.Second}, Reply{}
 	for _, c := range []struct {
 		name    string
 		look    Look
-		answers map[string]detect.Answer
+		replies map[string]Reply
 		valid   string // of targets in order: v valid, - not; upper case: it answered
 	}{
-		{"the control answers", look, map[string]detect.Answer{"h002": no, "h003": no, "h004": yes}, "vv"},
-		{"nobody answers", look, map[string]detect.Answer{"h002": no, "h003": no, "h004": no}, "--"},
-		{"a target is the other's control, never its own", look, map[string]detect.Answer{"h002": yes, "h003": no, "h004": no}, "_v"},
-		{"the control was not asked", look, map[string]detect.Answer{"h002": no}, "-"},
+		{"the control answers", look, map[string]Reply{"h002": no, "h003": no, "h004": yes}, "vv"},
+		{"nobody answers", look, map[string]Reply{"h002": no, "h003": no, "h004": no}, "--"},
+		{"a target is the other's control, never its own", look, map[string]Reply{"h002": yes, "h003": no, "h004": no}, "_v"},
+		{"the control was not asked", look, map[string]Reply{"h002": no}, "-"},
 		{"only its own rack answers", Look{Prober: "h000", Rack: "r0", Targets: []Peer{all[2]}, Controls: []Peer{all[1]}},
-			map[string]detect.Answer{"h002": no, "h001": yes}, "-"},
+			map[string]Reply{"h002": no, "h001": yes}, "-"},
 		{"racks are not known", Look{Prober: "a", Targets: []Peer{{Host: "b"}}, Controls: []Peer{{Host: "c"}}},
-			map[string]detect.Answer{"b": no, "c": yes}, "v"},
+			map[string]Reply{"b": no, "c": yes}, "v"},
 	} {
 		got := ""
-		for _, p := range c.look.Says(c.answers) {
-			got += string("-v_V"[2*index(p.Answer != no)+index(p.Valid)])
+		for _, p := range c.look.Says(c.replies) {
+			got += string("-v_V"[2*index(p.Answer != detect.AnswerNone)+index(p.Valid)])
+			if want := c.replies[p.Host].Age; p.Age != want {
+				t.Errorf("%s: age %v, expected %v", c.name, p.Age, want)
+			}
 		}
 		if got != c.valid {
 			t.Errorf("%s: %q, expected %q", c.name, got, c.valid)

@@ -1419,7 +1419,8 @@ type ProbeResult struct {
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	Answer        ProbeAnswer            `protobuf:"varint,3,opt,name=answer,proto3,enum=ninelives.agent.v1.ProbeAnswer" json:"answer,omitempty"`
-	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"` // what explains a silence: unreachable, refused …
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`               // what explains a silence: unreachable, refused …
+	AgeMs         uint32                 `protobuf:"varint,5,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"` // how long before this report the answer was there, at least
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1480,6 +1481,13 @@ func (x *ProbeResult) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *ProbeResult) GetAgeMs() uint32 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
 }
 
 // Result answers an Order.
@@ -2379,12 +2387,13 @@ const file_agent_proto_rawDesc = "" +
 	"\x05plane\x18\x02 \x01(\tR\x05plane\x129\n" +
 	"\aresults\x18\x03 \x03(\v2\x1f.ninelives.agent.v1.ProbeResultR\aresults\x12;\n" +
 	"\bcontrols\x18\x04 \x03(\v2\x1f.ninelives.agent.v1.ProbeResultR\bcontrols\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\x8a\x01\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\xa1\x01\n" +
 	"\vProbeResult\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x127\n" +
 	"\x06answer\x18\x03 \x01(\x0e2\x1f.ninelives.agent.v1.ProbeAnswerR\x06answer\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"]\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x15\n" +
+	"\x06age_ms\x18\x05 \x01(\rR\x05ageMs\"]\n" +
 	"\x06Result\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\x04R\aorderId\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x14\n" +
