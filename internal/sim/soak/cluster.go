@@ -20,6 +20,7 @@ type Options struct {
 	Seed         uint64
 	Hosts, VMs   int
 	Racks        int
+	Full         string // the host that all VMs are on; "": they are spread
 	Microversion cloud.Microversion
 	Trace        bool // keep it
 }
@@ -45,8 +46,7 @@ type cluster struct {
 	people    int // operators who wait for an answer
 	electedAt time.Time
 
-	points   int                                      // boundaries met
-	atPoint  func(n int, l *life, point, what string) // what happens there; nil: nothing
+	atPoint  func(l *life, point, what string) // what happens at a boundary; nil: nothing
 	names4vm map[string]string
 }
 
@@ -110,7 +110,11 @@ func (c *cluster) populate() {
 		c.w.AddHost(world.HostSpec{Name: name, Store: "nfs", Rack: fmt.Sprintf("r%d", i%max(1, c.o.Racks)+1), RAM: 64 << 10})
 	}
 	for i := range c.o.VMs {
-		v := c.w.AddVM(world.VMSpec{Name: fmt.Sprintf("vm%d", i+1), Host: c.hosts[i%len(c.hosts)]})
+		host := c.hosts[i%len(c.hosts)]
+		if c.o.Full != "" {
+			host = c.o.Full
+		}
+		v := c.w.AddVM(world.VMSpec{Name: fmt.Sprintf("vm%d", i+1), Host: host})
 		c.names4vm[v.ID] = v.Name
 	}
 }
@@ -229,8 +233,7 @@ func (c *cluster) boundary(l *life, point, what string) {
 	if c.atPoint == nil {
 		return
 	}
-	c.points++
-	c.atPoint(c.points, l, point, what)
+	c.atPoint(l, point, what)
 }
 
 // open says whether what one sends now reaches the other on the management plane: one is a host, the other a server.

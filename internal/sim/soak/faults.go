@@ -233,7 +233,7 @@ func (c *cluster) serverFault(f fault, until func(func())) {
 		c.pauseServer(name, f.lasts)
 	case killAtPoint, pauseAtPoint:
 		left := f.n
-		c.atPoint = func(_ int, l *life, point, what string) {
+		c.atPoint = func(l *life, point, what string) {
 			if c.leader() != l {
 				return
 			}

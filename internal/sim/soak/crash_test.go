@@ -1,0 +1,94 @@
+package soak
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/engine"
+)
+
+var crashEvery = flag.Int("soak.crash", 40, "die at one in so many of the boundaries of a recovery; 1: at each")
+
+// atBoundary are the points of a recovery at which a server can die so that it makes a difference: before a commit is
+// sent, when it is written and its answer on the way, before an act is sent, and when it has arrived and its answer hasn't.
+func atBoundary(point string) bool {
+	return point == "before commit" || point == "before committed" || strings.HasPrefix(point, "before send") || strings.HasPrefix(point, "after send")
+}
+
+// recover10 cuts the power of a host with ten VMs and has the leader die at the n-th boundary from then on; 0: nowhere.
+// It returns how many boundaries there were.
+func recover10(t *testing.T, n int, trace bool) (points int, where string, c *cluster) {
+	replayBegin(uint64(n))
+	defer replayEnd()
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		c, err = newCluster(Options{Seed: 42, Hosts: 5, VMs: 10, Racks: 2, Microversion: 93, Full: "h1", Trace: trace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.run(time.Now().Add(settled), nil)
+		c.w.PowerCut("h1")
+		first := c.leader()
+		c.atPoint = func(l *life, point, what string) {
+			if l != first || !atBoundary(point) {
+				return
+			}
+			if points++; points == n {
+				where = point + " " + what
+				c.note("at %s", where)
+				c.killServer(l.name, 5*time.Second)
+			}
+		}
+		quiet := false
+		var look func()
+		look = func() {
+			quiet = len(c.truth.incidents()) > 0 && c.truth.quiet()
+			c.after(time.Second, look)
+		}
+		c.after(3*time.Second, look)
+		c.run(time.Now().Add(patience), func() bool { return quiet || len(c.truth.found) > 0 })
+		c.atPoint = nil
+		c.truth.final()
+		for _, id := range c.w.VMsDown() {
+			c.truth.fail("%s is down", c.vm(id))
+		}
+		for _, r := range c.truth.recoveries() {
+			if !r.State.Settled() {
+				c.truth.fail("%s ends as %s", r.VM.Name, r.State)
+			}
+		}
+		incidents := c.truth.incidents()
+		if len(incidents) != 1 || incidents[0].Phase != engine.PhaseClosed {
+			c.truth.fail("want one incident, closed, not %d", len(incidents))
+		}
+		c.stop()
+	})
+	return points, where, c
+}
+
+// The leader dies at the boundaries of a recovery, one run for each: the next one completes it, nothing is sent twice.
+func TestCrashPoints(t *testing.T) {
+	single(t)
+	all, _, c := recover10(t, 0, false)
+	if len(c.truth.found) > 0 || all < 40 {
+		t.Fatalf("undisturbed: %d boundaries, %v", all, c.truth.found)
+	}
+	runs := 0
+	for n := 1; n <= all; n += *crashEvery {
+		_, where, c := recover10(t, n, false)
+		runs++
+		if len(c.truth.found) == 0 {
+			continue
+		}
+		_, _, again := recover10(t, n, true)
+		t.Errorf("dies at boundary %d (%s): %s", n, where, strings.Join(c.truth.found, "; "))
+		if *crashEvery > 1 {
+			t.Log(strings.Join(again.lines, "\n"))
+		}
+	}
+	t.Log(fmt.Sprintf("%d boundaries, died at %d of them", all, runs))
+}
