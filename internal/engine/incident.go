@@ -94,12 +94,13 @@ type Fencing struct {
 
 // TakenOut is what we did to the host's nova-compute service, so that exactly that is undone.
 type TakenOut struct {
-	Begun         bool   `json:"begun,omitempty"`
-	Done          bool   `json:"done,omitempty"`
-	Disabled      bool   `json:"disabled,omitempty"`        // we disabled it (an operator hadn't)
-	Forced        bool   `json:"forced,omitempty"`          // we forced it down (nobody had)
-	Reason        string `json:"reason,omitempty"`          // our reason, word for word
-	UndoneByOther bool   `json:"undone_by_other,omitempty"` // somebody un-forced it half-way: an operator's stop
+	Begun         bool      `json:"begun,omitempty"`
+	Done          bool      `json:"done,omitempty"`
+	Disabled      bool      `json:"disabled,omitempty"`        // we disabled it (an operator hadn't)
+	Forced        bool      `json:"forced,omitempty"`          // we forced it down (nobody had)
+	Reason        string    `json:"reason,omitempty"`          // our reason, word for word
+	Late          time.Time `json:"late,omitzero"`             // until then a request that nobody answered may still be delivered
+	UndoneByOther bool      `json:"undone_by_other,omitempty"` // somebody un-forced it half-way: an operator's stop
 }
 
 // Return is how far the host has come back.

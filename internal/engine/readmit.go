@@ -45,6 +45,11 @@ func (e *Engine) bringBack(in *Incident) {
 		e.track(in) // somebody else's evacuation from the host may be under way
 		return
 	}
+	if e.now.Before(in.Out.Late) {
+		locks = append(locks, Interlock{Code: LockReturn, Reason: fmt.Sprintf(
+			"nobody answered a request to take %s out of service; it may still be delivered until %s", in.Host, clock(in.Out.Late))})
+		e.block(in, locks)
+	}
 	if len(locks) == 0 {
 		e.beginPutBack(in)
 	}

@@ -54,15 +54,23 @@ func (e *Engine) beginTakeOut(in *Incident) {
 		e.fail(in, LockNova, "Nova's record of %s's service must be read first", in.Host)
 		return // the list under way brings it
 	}
-	if !in.Out.Begun {
+	switch {
+	case in.Out.Begun && e.last(in, "out").IsZero():
+		e.mayComeLate(in) // an earlier leader may have sent it
+	case !in.Out.Begun:
 		left := s.Disabled && strings.HasPrefix(s.DisabledReason, Ours) // by a given-up incident: it is ours to undo
-		in.Out = TakenOut{Begun: true, Disabled: !s.Disabled || left, Forced: !s.ForcedDown || left, Reason: Ours + in.ID}
+		in.Out = TakenOut{Begun: true, Disabled: !s.Disabled && !s.ForcedDown || left, Forced: !s.ForcedDown || left, Reason: Ours + in.ID}
 	}
+	e.mark(in, "out", e.now)
 	e.touch(in)
 	e.do("out/"+in.ID, Action{
 		Do: TakeOut, Incident: in.ID, Host: in.Host, Service: s.ID, Disable: in.Out.Disabled, Force: true, Why: in.Out.Reason,
 	})
 }
+
+// mayComeLate: a request that nobody answered may lie in a proxy. Delivered after the host was taken back, it would put it
+// out of service again with nobody to notice.
+func (e *Engine) mayComeLate(in *Incident) { in.Out.Late = e.now.Add(e.cfg.Permit + e.cfg.RequestTTL) }
 
 func (e *Engine) tookOut(in *Incident, ev Answered) {
 	if ev.Answer == Accepted {
@@ -78,6 +86,9 @@ func (e *Engine) tookOut(in *Incident, ev Answered) {
 		return
 	}
 	// The call is idempotent: whatever became of it, it may be repeated.
+	if ev.Answer == Unanswered {
+		e.mayComeLate(in)
+	}
 	in.Fencing.Round++
 	in.Fencing.Next = e.now.Add(backoff(in.Fencing.Round, 500*time.Millisecond, 5*time.Second))
 	e.fail(in, LockNova, "Nova did not take %s out of service (%s): %s; tried again", in.Host, ev.Answer, ev.Text)

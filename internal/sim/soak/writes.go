@@ -28,6 +28,9 @@ func (a act) String() string {
 	return text
 }
 
+// again is the id of a request that a proxy delivers a second time: nobody's sin but the proxy's.
+const again = "req-again"
+
 // write sends one request to Nova, once: it connects, asks for the permit, and sends.
 func (n nova) write(ctx context.Context, in cloud.Intent, a act, do func(*world.World, world.Caller) (time.Duration, *world.Error)) (cloud.Receipt, error) {
 	l := n.l
@@ -49,6 +52,7 @@ func (n nova) write(ctx context.Context, in cloud.Intent, a act, do func(*world.
 		l.c.requests++
 		return do(l.c.w, world.Caller{User: novaUser, Project: "admin", RequestID: fmt.Sprintf("req-%06d", l.c.requests)})
 	}
+	repeat := world.Caller{User: novaUser, Project: "admin", RequestID: again}
 	t.do = func(t *trip) {
 		l.c.truth.sent(l, a, permitted)
 		if t.lost = l.c.noNova[l.name]; t.lost {
@@ -77,7 +81,7 @@ func (n nova) write(ctx context.Context, in cloud.Intent, a act, do func(*world.
 			t.lost = fate.Lose
 			if fate.Twice > 0 {
 				l.c.after(fate.Twice, func() {
-					_, err := deliver()
+					_, err := do(l.c.w, repeat)
 					l.c.note("a proxy repeats %s: %v", a, err)
 				})
 			}
@@ -128,7 +132,9 @@ func (n nova) update(ctx context.Context, in cloud.Intent, a act, id string, u w
 func (n nova) Evacuate(ctx context.Context, in cloud.Intent, id string, o cloud.Evacuate) (cloud.Receipt, error) {
 	a := act{do: engine.Evacuate, vm: n.l.c.vm(id), to: o.Host}
 	return n.write(ctx, in, a, func(w *world.World, c world.Caller) (time.Duration, *world.Error) {
-		n.l.c.truth.evacuating(n.l, id)
+		if c.RequestID != again {
+			n.l.c.truth.evacuating(n.l, id)
+		}
 		return 0, w.Evacuate(c, id, o.Host, o.Stopped && n.l.c.o.Microversion >= cloud.KeepsStopped)
 	})
 }
