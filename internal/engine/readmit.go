@@ -35,7 +35,12 @@ func (e *Engine) bringBack(in *Incident) {
 		e.tell(in, "agent and nova-compute are up; settling for "+e.policy.Settle().String())
 	}
 	e.refuseLate(in)
-	e.block(in, locks)
+	waits := locks
+	if e.now.Before(in.Out.Late) {
+		waits = append(waits, Interlock{Code: LockReturn, Reason: fmt.Sprintf(
+			"nobody answered a request to take %s out of service; it may still be delivered until %s", in.Host, clock(in.Out.Late))})
+	}
+	e.block(in, waits)
 	e.stayed(in)
 	e.restart(in, len(locks) == 0)
 	if e.now.Sub(in.Return.Healthy) < e.policy.Settle() || !e.settled(in) {
@@ -45,12 +50,7 @@ func (e *Engine) bringBack(in *Incident) {
 		e.track(in) // somebody else's evacuation from the host may be under way
 		return
 	}
-	if e.now.Before(in.Out.Late) {
-		locks = append(locks, Interlock{Code: LockReturn, Reason: fmt.Sprintf(
-			"nobody answered a request to take %s out of service; it may still be delivered until %s", in.Host, clock(in.Out.Late))})
-		e.block(in, locks)
-	}
-	if len(locks) == 0 {
+	if len(waits) == 0 {
 		e.beginPutBack(in)
 	}
 }
