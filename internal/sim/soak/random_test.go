@@ -16,6 +16,7 @@ var (
 	from  = flag.Uint64("soak.from", 1, "the first seed")
 	step  = flag.Uint64("soak.step", 1, "from one seed to the next")
 	seed  = flag.Uint64("soak.seed", 0, "play this one and print its trace")
+	until = flag.Bool("soak.until", false, "end with the first violation: a planted bug is to be found")
 	every = flag.Int("soak.replay", 50, "play one in so many twice and compare")
 )
 
@@ -62,6 +63,10 @@ func TestSoak(t *testing.T) {
 		virtual, sends = virtual+out.virtual, sends+out.sends
 		if len(out.found) > 0 {
 			bad++
+			if *until {
+				t.Logf("found after %d schedules, by seed %d: %s", i+1, s.o.Seed, out.found[0])
+				return
+			}
 			t.Errorf("seed %d: %s\n%s", s.o.Seed, strings.Join(out.found, "\n  "), s)
 		}
 		if replays && *every > 0 && i%*every == 0 {

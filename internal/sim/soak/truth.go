@@ -20,13 +20,14 @@ type truth struct {
 	trouble  map[string]time.Time // host → when it last was not entirely well
 	disarmed time.Time            // when an operator was told that nothing is sent any more; zero: armed
 	spared   map[string]time.Time // host → the same of its maintenance
+	silent   map[string]time.Time // host → since when it says nothing
 	disabled map[string]bool      // hosts whose service an operator disabled
 	forced   map[string]bool      // hosts that an operator forced down
 	sends    int
 }
 
 func newTruth(c *cluster) *truth {
-	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, disabled: map[string]bool{}, forced: map[string]bool{}}
+	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{}, disabled: map[string]bool{}, forced: map[string]bool{}}
 }
 
 func (t *truth) fail(format string, args ...any) {
@@ -44,8 +45,15 @@ func (t *truth) step() {
 		t.doubles = len(d)
 	}
 	for _, name := range t.c.hosts {
-		if !t.well(t.c.w.Host(name)) {
+		h := t.c.w.Host(name)
+		if !t.well(h) {
 			t.trouble[name] = t.c.w.Now()
+		}
+		switch speaks := h.AgentRuns() && h.CanReach(world.Management); {
+		case speaks:
+			delete(t.silent, name)
+		case t.silent[name].IsZero():
+			t.silent[name] = t.c.w.Now()
 		}
 	}
 }
@@ -96,9 +104,43 @@ func (t *truth) sent(l *life, a act, permitted time.Time) {
 	if why := t.unrecorded(a); why != "" {
 		t.fail("S5: %s sent %s, and %s", l, a, why)
 	}
-	if a.do == engine.Fence && t.well(t.c.w.Host(a.host)) {
-		if quiet := t.c.w.Now().Sub(t.trouble[a.host]); quiet > calm {
-			t.fail("S2: %s sent off to %s, which was well for %s", l, a.host, quiet.Round(time.Millisecond))
+	switch a.do {
+	case engine.Fence:
+		t.fencing(l, a.host)
+	case engine.PutBack:
+		t.takingBack(l, a.host)
+	}
+}
+
+// fencing is told of every off. The machine is the one that the controller really switches.
+func (t *truth) fencing(l *life, host string) {
+	machine := t.c.w.Host(t.c.w.Host(host).BMC.Machine)
+	quiet := t.c.w.Now().Sub(t.trouble[machine.Name])
+	if t.well(machine) && quiet > calm && !machine.GateClosed { // none of its VMs runs on a host behind its gate
+		t.fail("S2: %s sent off to %s, which was well for %s", l, machine.Name, quiet.Round(time.Millisecond))
+	}
+	silent := 0
+	for _, name := range t.c.hosts {
+		if since := t.silent[name]; !since.IsZero() && t.c.w.Now().Sub(since) > surely {
+			silent++
+		}
+	}
+	for _, in := range t.incidents() {
+		if in.Host == host && in.Phase == engine.PhaseFencing && in.Verdict == engine.Dead && in.Proof == nil && silent > max(1, len(t.c.hosts)*30/100) {
+			t.fail("S2: %s sent off to %s, which is only silent, while %d of %d hosts are", l, host, silent, len(t.c.hosts))
+		}
+	}
+}
+
+// surely is how long a host must have been silent for every server to suspect it.
+const surely = 3 * time.Second
+
+// takingBack is told of every request to un-force a host.
+func (t *truth) takingBack(l *life, host string) {
+	page, _, _ := t.c.w.Migrations(world.MigrationQuery{Source: host, Type: "evacuation"})
+	for _, m := range page {
+		if d := t.c.w.Host(m.Dest); m.Open() && m.User == novaUser && (d == nil || d.On && !d.BootedAt.After(m.Created)) {
+			t.fail("S1: %s takes %s back while migration %d of %s to %q is %s", l, host, m.ID, t.c.vm(m.VM), m.Dest, m.Status)
 		}
 	}
 }
