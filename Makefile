@@ -60,6 +60,30 @@ bench-scale: ## one server against 1,000, 3,000 and 10,000 agents on loopback; N
 bench-false: ## no false verdict: 1,000 hosts, 24 simulated hours, and the server in trouble (10 min of a free core)
 	NINELIVES_FALSE_HOSTS=1000 NINELIVES_FALSE_HOURS=24 $(GO) test -count=1 -timeout 180m -run TestNoFalseVerdicts -v ./internal/sim/quiet
 
+.PHONY: soak soak-planted FORCE
+# The soak's own Go: the same code of ours, on a runtime that leaves nothing to chance.
+REPLAY = bin/replay/overlay.json
+N ?= 1000
+FROM ?= 1
+
+bin/soak: FORCE
+	$(GO) run ./test/replay bin/replay
+	$(GO) test -tags replay -overlay $(REPLAY) -c -o $@ ./internal/sim/soak
+
+soak: bin/soak ## N random schedules of faults on three simulated servers, on two cores (SEED=n replays one with its trace)
+	@if [ -n "$(SEED)" ]; then bin/soak -test.run 'TestSoak$$' -soak.seed $(SEED); else \
+	bin/soak -test.timeout 0 -test.v -test.run 'TestSoak$$' -soak.n $$(($(N)/2)) -soak.from $(FROM) -soak.step 2 & \
+	bin/soak -test.timeout 0 -test.v -test.run 'TestSoak$$|TestCrashPoints$$' -soak.crash 1 -soak.n $$(($(N)-$(N)/2)) -soak.from $$(($(FROM)+1)) -soak.step 2; second=$$?; \
+	wait $$! && exit $$second; fi
+
+soak-planted: ## after how many schedules the soak finds each planted bug
+	$(GO) run ./test/replay bin/replay
+	$(GO) test -tags 'replay planted' -overlay $(REPLAY) -c -o bin/soak-planted ./internal/sim/soak
+	@for bug in $$(sed -n 's/.*bug == "\(.*\)"/\1/p' internal/planted/planted_on.go); do \
+	printf '%-16s ' "$$bug"; NINELIVES_PLANTED=$$bug bin/soak-planted -test.v -test.run 'TestSoak$$' -soak.until -soak.replay 0 -soak.n $(N) | grep -e 'found after' -e 'schedules in'; done
+
+FORCE:
+
 generate: ## the pages that are made from code
 	$(GO) test ./internal/house -run Pages -update
 	$(GO) test ./internal/api -run TheDescription -update

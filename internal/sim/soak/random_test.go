@@ -1,10 +1,12 @@
 package soak
 
 import (
+	_ "embed"
 	"flag"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,6 +40,24 @@ func one(t *testing.T, s schedule) (out outcome) {
 func single(t *testing.T) {
 	procs, percent := runtime.GOMAXPROCS(1), debug.SetGCPercent(-1)
 	t.Cleanup(func() { runtime.GOMAXPROCS(procs); debug.SetGCPercent(percent) })
+}
+
+//go:embed testdata/seeds.txt
+var seeds string
+
+// TestSeeds plays the schedules that found something once.
+func TestSeeds(t *testing.T) {
+	single(t)
+	for line := range strings.Lines(seeds) {
+		number, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		seed, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			continue
+		}
+		if out := one(t, newSchedule(seed)); len(out.found) > 0 {
+			t.Errorf("seed %d (%s): %s", seed, what, strings.Join(out.found, "\n  "))
+		}
+	}
 }
 
 // TestSoak plays random schedules: a dozen with the other tests, as many as wanted by `make soak`.

@@ -121,7 +121,8 @@ func (t *truth) fencing(l *life, host string) {
 	}
 	silent := 0
 	for _, name := range t.c.hosts {
-		if since := t.silent[name]; !since.IsZero() && t.c.w.Now().Sub(since) > surely {
+		// Those whose power is off read off, and few of them are exempt.
+		if since := t.silent[name]; t.c.w.Host(name).On && !since.IsZero() && t.c.w.Now().Sub(since) > surely {
 			silent++
 		}
 	}

@@ -78,7 +78,9 @@ func (n nova) write(ctx context.Context, in cloud.Intent, a act, do func(*world.
 			var wait time.Duration
 			wait, refused = deliver()
 			slow += wait
-			t.lost = fate.Lose
+			if fate.Lose && refused == nil {
+				t.err = fmt.Errorf("%w: the connection broke", cloud.ErrUnanswered)
+			}
 			if fate.Twice > 0 {
 				l.c.after(fate.Twice, func() {
 					_, err := do(l.c.w, repeat)
