@@ -64,7 +64,7 @@ bench-false: ## no false verdict: 1,000 hosts, 24 simulated hours, and the serve
 # The soak's own Go: the same code of ours, on a runtime that leaves nothing to chance.
 REPLAY = bin/replay/overlay.json
 N ?= 1000
-FROM ?= 1
+FROM ?= 10001
 
 bin/soak: FORCE
 	$(GO) run ./test/replay bin/replay

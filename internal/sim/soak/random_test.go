@@ -15,7 +15,7 @@ import (
 
 var (
 	count = flag.Int("soak.n", 6, "how many random schedules")
-	from  = flag.Uint64("soak.from", 1, "the first seed")
+	from  = flag.Uint64("soak.from", themed+1, "the first seed")
 	step  = flag.Uint64("soak.step", 1, "from one seed to the next")
 	seed  = flag.Uint64("soak.seed", 0, "play this one and print its trace")
 	until = flag.Bool("soak.until", false, "end with the first violation: a planted bug is to be found")

@@ -142,6 +142,10 @@ func newSchedule(seed uint64) schedule {
 		}
 		s.faults = append(s.faults, drawn)
 	}
+	if seed >= themed {
+		s.compose(rng, draw)
+		return s
+	}
 	host := fmt.Sprintf("h%d", 1+rng.IntN(s.o.Hosts))
 	begin := sec(8) // some trouble begins before
 	draw(first, host, begin)
