@@ -23,10 +23,10 @@ const (
 	mostCPU = 0.005    // of one core
 )
 
-// costEnv has this test binary be an agent alone in its process: "server address,data directory,proc".
+// costEnv has this test binary be an agent alone in its process: "server addresses,data directory,proc".
 const costEnv = "NINELIVES_TEST_AGENT"
 
-// TestCost measures an agent in a process of its own: 1,000 processes of which 50 are QEMUs, one link, a pulse each
+// TestCost measures an agent in a process of its own: 1,000 processes of which 50 are QEMUs, links to three servers, a pulse each
 // second. It takes as long as it is told:
 //
 //	NINELIVES_COST=30s go test -run TestCost -v ./internal/agent
@@ -42,6 +42,7 @@ func TestCost(t *testing.T) {
 	s1 := newServerSide(t)
 	s1.pulseMs = 1000
 	cfg, _ := joinedAgent(t, s1)
+	servers := append(cfg.Servers, another(t, s1), another(t, s1))
 	f := fakeTable{t, cfg.Proc}
 	for pid := 1; pid <= 1000; pid++ {
 		switch {
@@ -62,7 +63,7 @@ func TestCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, "-test.run=^TestCost$", "-test.timeout=1h")
-	cmd.Env = append(os.Environ(), costEnv+"="+strings.Join([]string{cfg.Servers[0], cfg.Data, cfg.Proc}, ","))
+	cmd.Env = append(os.Environ(), costEnv+"="+strings.Join([]string{strings.Join(servers, " "), cfg.Data, cfg.Proc}, ","))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -71,7 +72,9 @@ func TestCost(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	next(t, s1.links, "its link")
+	for range servers {
+		next(t, s1.links, "its link")
+	}
 	<-time.After(youngFor + 2*time.Second) // at first all processes are young
 	before, _ := used(t, cmd.Process.Pid)
 	began := time.Now()
@@ -90,11 +93,32 @@ func TestCost(t *testing.T) {
 	}
 }
 
+// another is one more server of the same cluster, with the same handler.
+func another(t *testing.T, s *serverSide) string {
+	creds, err := s.ca.IssueServer("server-2", []string{"127.0.0.1"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := transport.Listen(transport.ServerOptions{Name: "server-2", Addr: "127.0.0.1:0", Credentials: creds, CA: s.ca, Tokens: s, Handler: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	more.Start()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := more.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return more.Addr().String()
+}
+
 func beAnAgent(t *testing.T, spec string) {
 	LimitProcess()
 	part := strings.Split(spec, ",")
 	cfg := DefaultConfig()
-	cfg.Host, cfg.Servers, cfg.Planes, cfg.ProbePort = "compute-01", []string{part[0]}, map[string]string{"management": "127.0.0.1"}, 0
+	cfg.Host, cfg.Servers, cfg.Planes, cfg.ProbePort = "compute-01", strings.Fields(part[0]), map[string]string{"management": "127.0.0.1"}, 0
 	cfg.Data, cfg.Proc, cfg.NovaConf = part[1], part[2], filepath.Join(part[1], "nova.conf")
 	cfg.Identity = Identity{UUID: "11111111-0000-0000-0000-000000000001"}
 	a, err := New(Options{Config: cfg})
