@@ -80,6 +80,9 @@ func (b *backend) servers(ctx context.Context, leader string, epoch int64) (api.
 			out.Healthy++
 		}
 	}
+	if old := b.s.outdated.Load(); old != nil {
+		out.Alarms = append(out.Alarms, *old)
+	}
 	if is.Epoch != 0 {
 		epoch = int64(is.Epoch)
 	}

@@ -18,9 +18,7 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	// Cluster names all servers; absent: this is the only one.
 	Cluster Cluster `yaml:"cluster"`
-	// Etcd is an etcd of the operator's own, instead of the one in this process. Then Cluster has no say.
-	Etcd  Etcd  `yaml:"etcd"`
-	Cloud Cloud `yaml:"cloud"`
+	Cloud   Cloud   `yaml:"cloud"`
 	// Host is the compute host, as Nova names it, on whose machine this server runs; "" if on none. It is never fenced.
 	Host  string `yaml:"host"`
 	Times Times  `yaml:"times"`
@@ -40,19 +38,6 @@ type Listen struct {
 // Cluster lists the servers: name → cluster address.
 type Cluster struct {
 	Initial map[string]string `yaml:"initial"`
-}
-
-// Etcd says how an external etcd is reached.
-type Etcd struct {
-	Endpoints []string `yaml:"endpoints"` // https://host:2379
-	TLS       EtcdTLS  `yaml:"tls"`
-}
-
-// EtcdTLS are PEM files: the CA that signed etcd's certificate, and this server's own for it.
-type EtcdTLS struct {
-	CA   string `yaml:"ca"`
-	Cert string `yaml:"cert"`
-	Key  string `yaml:"key"`
 }
 
 // Cloud says which cloud: a name of clouds.yaml, or none for OS_* of the environment.

@@ -58,11 +58,12 @@ func (s *Server) govern(ctx context.Context) {
 func (s *Server) enthrone(ctx context.Context, epoch store.Epoch) (*reign, <-chan struct{}, <-chan time.Time) {
 	r, err := s.newReign(ctx, epoch)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !s.tooOld(ctx, err) {
 			s.log.Error("cannot take over: the records can't be read; nothing is done until they can", "epoch", epoch, "error", err)
 		}
 		return nil, nil, time.After(reignAgain)
 	}
+	s.outdated.Store(nil)
 	s.reign.Store(r)
 	go r.run()
 	return r, r.done, nil
@@ -81,6 +82,9 @@ func (s *Server) depose(r *reign) {
 func (s *Server) newReign(ctx context.Context, epoch store.Epoch) (*reign, error) {
 	records, _, err := s.store.List(ctx, "")
 	if err != nil {
+		return nil, err
+	}
+	if err := s.checkFormat(records); err != nil {
 		return nil, err
 	}
 	r := &reign{

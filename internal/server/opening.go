@@ -34,9 +34,6 @@ func (c Config) storeOptions(pkiDir string, permit time.Duration, log *slog.Logg
 	return o
 }
 
-// external: the database is an etcd of the operator's own.
-func (c Config) external() bool { return len(c.Etcd.Endpoints) > 0 }
-
 // names are what a server's certificate must be good for.
 func (c Config) names() []string {
 	out := []string{serverMark, "127.0.0.1", "::1", "localhost"}

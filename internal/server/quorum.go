@@ -28,6 +28,7 @@ func (s *Server) watchQuorum(r *reign) {
 			return
 		}
 		s.promote(r)
+		s.raiseFormat(r, st)
 		if !reflect.DeepEqual(told, now) {
 			r.in.put(now)
 			told = now

@@ -85,6 +85,8 @@ type Server struct {
 	relays    *relays
 	sight     *sight
 	failed    chan error
+	formatNow atomic.Int64           // of the records, as last seen; 0: not seen yet
+	outdated  atomic.Pointer[string] // why this server can't lead, being too old
 	api       *api.Server
 
 	wanted   chan struct{} // the inventory is wanted again
