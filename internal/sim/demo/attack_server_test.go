@@ -39,7 +39,10 @@ import (
 // childEnv makes this test binary a server, so that it can be killed and stopped like one.
 const childEnv = "NINELIVES_ATTACK_SERVER"
 
-type childOptions struct{ Data, AuthURL, Probes, API, Agents, Cluster string }
+type childOptions struct {
+	Name, Data, AuthURL, Probes, API, Agents, Cluster string
+	Initial                                           map[string]string
+}
 
 func TestMain(m *testing.M) {
 	if o := os.Getenv(childEnv); o != "" {
@@ -66,7 +69,7 @@ func child(text string) error {
 		return err
 	}
 	cfg := server.DefaultConfig()
-	cfg.Name, cfg.Data = "attack", o.Data
+	cfg.Name, cfg.Data, cfg.Cluster.Initial = o.Name, o.Data, o.Initial
 	cfg.Listen = server.Listen{API: o.API, Agents: o.Agents, Cluster: o.Cluster}
 	s, err := server.New(server.Options{
 		Config: cfg, Cloud: cl, Prober: farProber{o.Probes}, Logger: log, Version: "attack", ProbeAllPlanes: true,
@@ -154,6 +157,7 @@ func (p *process) signal(s syscall.Signal) {
 	_ = p.cmd.Process.Signal(s)
 	if s == syscall.SIGKILL || s == syscall.SIGTERM {
 		<-p.ended
+		p.ended <- nil // for whoever asks again
 	}
 }
 
@@ -174,6 +178,13 @@ func freePort() string {
 // attackStart is Start with the server in a process of its own.
 func attackStart(t *testing.T, o Options) (*Demo, *process) {
 	t.Helper()
+	d, p := attackServers(t, o, 1)
+	return d, p[0]
+}
+
+// attackServers is Start with several servers, each in a process of its own.
+func attackServers(t *testing.T, o Options, n int) (*Demo, []*process) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	d := &Demo{o: o, log: slog.New(slog.DiscardHandler), hosts: map[string]*host{}, dir: t.TempDir()}
@@ -192,13 +203,35 @@ func attackStart(t *testing.T, o Options) (*Demo, *process) {
 	must(os.MkdirAll(dir, 0o755))
 	log, err := os.Create(filepath.Join(dir, strings.NewReplacer("/", "-").Replace(t.Name())+".log"))
 	must(err)
-	p := &process{log: log, o: childOptions{
-		Data: filepath.Join(d.dir, "server"), AuthURL: d.cloud.AuthURL(), Probes: probes.URL, API: freePort(), Agents: freePort(), Cluster: freePort(),
-	}}
-	must(p.start())
+	ca, err := pki.NewInMemory("attack", time.Now())
+	must(err)
+	bundle := filepath.Join(d.dir, "bundle")
+	must(ca.Export(bundle))
+	var all []*process
+	initial := map[string]string{}
+	for i := range n {
+		name := fmt.Sprintf("server-%d", i+1)
+		p := &process{log: log, o: childOptions{
+			Name: name, Data: filepath.Join(d.dir, name), AuthURL: d.cloud.AuthURL(), Probes: probes.URL, API: freePort(), Agents: freePort(), Cluster: freePort(),
+		}}
+		if all = append(all, p); n > 1 {
+			initial[name] = p.o.Cluster
+			p.o.Initial = initial
+		}
+		_, err := pki.Import(filepath.Join(p.o.Data, "pki"), bundle)
+		must(err)
+	}
+	var urls, ports []string
+	for _, p := range all {
+		must(p.start())
+		urls, ports = append(urls, "http://"+p.o.API), append(ports, p.o.Agents)
+	}
+	p := all[0]
 	t.Cleanup(func() {
-		p.signal(syscall.SIGCONT)
-		p.signal(syscall.SIGKILL)
+		for _, p := range all {
+			p.signal(syscall.SIGCONT)
+			p.signal(syscall.SIGKILL)
+		}
 		end, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := d.endHosts(end); err != nil {
@@ -208,7 +241,7 @@ func attackStart(t *testing.T, o Options) (*Demo, *process) {
 		probes.Close()
 		_ = log.Close()
 	})
-	d.url = "http://" + p.o.API
+	d.url = strings.Join(urls, ",")
 	for d.api == nil {
 		if token, err := os.ReadFile(filepath.Join(p.o.Data, "admin.token")); err == nil {
 			d.api, err = client.New(d.url, strings.TrimSpace(string(token)), nil)
@@ -225,10 +258,8 @@ func attackStart(t *testing.T, o Options) (*Demo, *process) {
 		must(ctx.Err())
 	}
 	must(d.arm(ctx))
-	ca, err := pki.Load(filepath.Join(p.o.Data, "pki"))
-	must(err)
 	for _, name := range o.names() {
-		h, err := newHost(d.cloud, name, filepath.Join(d.dir, "hosts"), p.o.Agents)
+		h, err := newHost(d.cloud, name, filepath.Join(d.dir, "hosts"), ports...)
 		must(err)
 		h.log = slog.New(slog.NewTextHandler(log, nil))
 		d.hosts[name] = h
@@ -241,7 +272,7 @@ func attackStart(t *testing.T, o Options) (*Demo, *process) {
 	}
 	must(d.importDevices(ctx))
 	must(d.settle(ctx))
-	return d, p
+	return d, all
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,9 +35,9 @@ type host struct {
 }
 
 // newHost writes a host's agent.yaml and reads it as the agent would.
-func newHost(c *wire.Cloud, name, dir, server string) (*host, error) {
+func newHost(c *wire.Cloud, name, dir string, servers ...string) (*host, error) {
 	h := &host{name: name, cloud: c, yaml: filepath.Join(dir, name, "agent.yaml"), wake: make(chan struct{}, 1)}
-	text := fmt.Sprintf("host: %s\nservers: [%q]\ndata: %s\nproc: %s\nnova_conf: %s\nlibvirt_hook: %s\nplanes:\n", name, server,
+	text := fmt.Sprintf("host: %s\nservers: [%s]\ndata: %s\nproc: %s\nnova_conf: %s\nlibvirt_hook: %s\nplanes:\n", name, strings.Join(servers, ", "),
 		filepath.Join(dir, name, "data"), filepath.Join(dir, name, "proc"), filepath.Join(dir, name, "nova.conf"), filepath.Join(dir, name, "hook"))
 	for _, p := range world.Planes() {
 		text += fmt.Sprintf("  %s: %s\n", p, c.Address(name, p))
