@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED = 0
 LDFLAGS = -s -w -X main.version=$(VERSION)
 
-.PHONY: help build demo test race lint units nspawn fuzz model lab-up lab-down e2e e2e-full bench bench-false bench-scale generate clean
+.PHONY: help build demo test race lint units nspawn fuzz chaos-sim model lab-up lab-down e2e e2e-full bench bench-false bench-scale generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ fuzz: ## every fuzz target for 10 s
 
 model: ## the protocol's model, checked by spin, with each protection on and off
 	./test/model/check
+
+chaos-sim: ## the leader of three server processes killed and paused in the middle of its work, on the simulated cloud
+	$(GO) test -tags attack -count=1 -run AttackLeader -timeout 60m -v ./internal/sim/demo -parallel 3 -seeds 5
 
 lab-up: build ## a real OpenStack with fenced compute hosts on this machine (Debian 12, root)
 	test/lab/up

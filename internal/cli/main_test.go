@@ -45,7 +45,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	urls := map[string]string{
-		"NIGHT": serve(t, &nightly{}), "QUIET": serve(t, &quiet{}), "FOLLOWER": serve(t, &follower{}), "NOBODY": unused(t),
+		"NIGHT": serve(t, &nightly{}), "QUIET": serve(t, &quiet{}), "FOLLOWER": serve(t, &follower{}), "MINORITY": serve(t, &minority{}), "NOBODY": unused(t),
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", UpdateScripts: *update, RequireExplicitExec: true,

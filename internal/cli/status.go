@@ -114,6 +114,10 @@ func (p *page) status(s api.Status) {
 			p.line("Server %s%s: %s.", m.Name, in(m.Address), cmp.Or(words(m.Problem), "not healthy"))
 		}
 	}
+	if !s.Servers.Quorum {
+		p.line("%s acts on nothing meanwhile. Start the servers that don't answer, or mend the network between them. Ask one on the other side: --server URL.", s.Server)
+		p.line("One that is lost for good: ninelives cluster replace NAME, while a majority works; without one: ninelives cluster restore.")
+	}
 	for _, z := range slices.Sorted(maps.Keys(s.Zones)) {
 		p.line("Zone %s is in maintenance%s: %s (%s).", z, p.sinceText(s.Zones[z].At), words(s.Zones[z].Reason), s.Zones[z].By)
 	}

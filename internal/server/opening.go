@@ -22,7 +22,8 @@ func (s *Server) openStore(pkiDir string) (store.Store, error) {
 func (c Config) storeOptions(pkiDir string, permit time.Duration, log *slog.Logger) store.Options {
 	o := store.Options{
 		Name: c.Name, DataDir: filepath.Join(c.Data, "etcd"), Logger: log,
-		Heartbeat: electionTimeout / 10, ElectionTimeout: electionTimeout, Permit: permit,
+		CloseTimeout: 15 * time.Second, // etcd itself gives its last connections 9 s
+		Heartbeat:    electionTimeout / 10, ElectionTimeout: electionTimeout, Permit: permit,
 	}
 	if len(c.Cluster.Initial) > 0 {
 		o.Initial, o.ListenCluster = c.Cluster.Initial, c.Listen.Cluster

@@ -17,7 +17,7 @@ import (
 // Three servers, each a process; the leader is killed, or paused for three election timeouts, at the first sending off of
 // a fence or at the third accepted evacuation. Nothing is doubled, nothing is lost, and the work goes on:
 //
-//	go test -tags attack -run AttackLeader -seeds 10 -timeout 60m -v ./internal/sim/demo
+//	go test -tags attack -run AttackLeader -timeout 60m -v ./internal/sim/demo -seeds 10
 func TestAttackLeader(t *testing.T) {
 	var mu sync.Mutex
 	gaps := map[string][]time.Duration{}

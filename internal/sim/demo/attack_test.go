@@ -19,7 +19,7 @@ import (
 
 // Random fault schedules on the whole product. Not part of the ordinary tests: a schedule takes some minutes.
 //
-//	go test -tags attack -run Attack -seeds 20 -timeout 60m ./internal/sim/demo
+//	go test -tags attack -run Attack -timeout 60m ./internal/sim/demo -seeds 20
 var (
 	seeds     = flag.Int("seeds", 4, "how many random schedules")
 	firstSeed = flag.Uint64("seed", 1, "the first one's seed")
