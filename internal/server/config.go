@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/detect"
@@ -18,7 +19,9 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	// Cluster names all servers; absent: this is the only one.
 	Cluster Cluster `yaml:"cluster"`
-	Cloud   Cloud   `yaml:"cloud"`
+	// Etcd is an etcd of the operator's own, instead of the one in this process.
+	Etcd  Etcd  `yaml:"etcd"`
+	Cloud Cloud `yaml:"cloud"`
 	// Host is the compute host, as Nova names it, on whose machine this server runs; "" if on none. It is never fenced.
 	Host  string `yaml:"host"`
 	Times Times  `yaml:"times"`
@@ -38,6 +41,19 @@ type Listen struct {
 // Cluster lists the servers: name → cluster address.
 type Cluster struct {
 	Initial map[string]string `yaml:"initial"`
+}
+
+// Etcd says how an etcd of the operator's own is reached.
+type Etcd struct {
+	Endpoints []string `yaml:"endpoints"` // https://HOST:2379
+	TLS       EtcdTLS  `yaml:"tls"`
+}
+
+// EtcdTLS are PEM files: the CA that signed etcd's certificate, and this server's own for it.
+type EtcdTLS struct {
+	CA   string `yaml:"ca"`
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
 }
 
 // Cloud says which cloud: a name of clouds.yaml, or none for OS_* of the environment.
@@ -98,6 +114,14 @@ func (c Config) mistakes(f *yamlfile.File) (errs yamlfile.Errors) {
 		}
 		if n%2 == 0 {
 			errs = append(errs, f.Errorf("cluster.initial", "%d servers: an even number has no more quorum than one server less; use one, three or five", n))
+		}
+	}
+	if c.external() && len(c.Cluster.Initial) > 0 {
+		errs = append(errs, f.Errorf("etcd", "the servers of an etcd of your own find each other there: leave cluster.initial out"))
+	}
+	for _, e := range c.Etcd.Endpoints {
+		if u, err := url.Parse(e); err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+			errs = append(errs, f.Errorf("etcd.endpoints", "%q should be https://HOST:PORT (http only on loopback): whoever can write there can have hosts switched off", e))
 		}
 	}
 	if host, _, err := net.SplitHostPort(c.Listen.API); err == nil && !loopback(host) && c.TLS.Cert == "" {

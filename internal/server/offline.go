@@ -29,6 +29,9 @@ func Join(ctx context.Context, cfg Config, bundle, through string) ([]string, er
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	if cfg.external() {
+		return nil, errors.New("with an etcd of your own no server has to join: give it the bundle and start it (ninelives server --bundle FILE)")
+	}
 	times, err := cfg.times()
 	if err != nil {
 		return nil, err
@@ -85,6 +88,9 @@ func askToJoin(ctx context.Context, cred *pki.Credentials, cfg Config, through s
 func Restore(ctx context.Context, cfg Config, backup, bundle string) error {
 	if err := cfg.check(); err != nil {
 		return err
+	}
+	if cfg.external() {
+		return errors.New("the database is an etcd of your own: restore it with etcdutl, bumping its revision (--bump-revision, --mark-compacted), and disarm")
 	}
 	times, err := cfg.times()
 	if err != nil {

@@ -13,8 +13,17 @@ import (
 // serverMark is in every server's certificate and in no agent's: only servers may take part in the quorum's traffic.
 const serverMark = "server.ninelives.internal"
 
-// openStore opens the database in this process.
+// external: the database is an etcd of the operator's own.
+func (c Config) external() bool { return len(c.Etcd.Endpoints) > 0 }
+
+// openStore opens the database in this process, or the operator's own.
 func (s *Server) openStore(pkiDir string) (store.Store, error) {
+	if e := s.cfg.Etcd; s.cfg.external() {
+		return store.OpenExternal(store.ExternalOptions{
+			Name: s.cfg.Name, Endpoints: e.Endpoints, TLS: store.ClientTLS{CAFile: e.TLS.CA, CertFile: e.TLS.Cert, KeyFile: e.TLS.Key},
+			Permit: s.times.Permit, Logger: s.log,
+		})
+	}
 	return store.OpenEmbedded(s.cfg.storeOptions(pkiDir, s.times.Permit, s.log))
 }
 

@@ -20,12 +20,12 @@ import (
 
 // Embedded is a Store on an etcd member inside this process.
 type Embedded struct {
+	db    // its client is in-process and has no deadlines of its own
 	o     Options
 	dir   *dataDir
 	etcd  *embed.Etcd
 	srv   *etcdserver.EtcdServer
-	cli   *clientv3.Client // in-process: has no deadlines of its own
-	probe *http.Client     // asks the other servers whether they are there
+	probe *http.Client // asks the other servers whether they are there
 
 	leads        announcer
 	claimProblem string        // the last one logged; used by followRaft alone
@@ -35,7 +35,6 @@ type Embedded struct {
 	failed       chan error // one error, when etcd can't go on
 	failure      atomic.Pointer[error]
 
-	life    context.Context // ends with Close, or with a failure
 	end     context.CancelFunc
 	tasksMu sync.Mutex // nothing is added to tasks once they are waited for
 	tasks   sync.WaitGroup
@@ -56,6 +55,10 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	}
 	s := &Embedded{o: o, reclaim: make(chan struct{}, 1), failed: make(chan error, 1)}
 	s.life, s.end = context.WithCancel(context.Background())
+	s.alive, s.words, s.db.kick, s.task = s.usable, s.inWords, s.kick, s.run
+	s.guards = func(e Epoch) []clientv3.Cmp {
+		return []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(root+epochKey), "=", int64(e))}
+	}
 	s.close = sync.OnceValue(s.shutdown)
 	if s.dir, err = openDataDir(o); err != nil {
 		return nil, fmt.Errorf("cannot open store: %w", err)
@@ -75,7 +78,7 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	if err := s.start(); err != nil {
 		return nil, fmt.Errorf("cannot open store: %w", s.startProblem(err))
 	}
-	s.cli = v3client.New(s.srv)
+	s.cli, s.callTimeout = v3client.New(s.srv), o.CallTimeout
 	s.run(s.followRaft)
 	s.run(s.followServers)
 	return s, nil

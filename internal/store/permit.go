@@ -51,6 +51,22 @@ func PermitFor(servers int, election time.Duration) time.Duration {
 	return min(DefaultPermit, election/2)
 }
 
+// LeasePermit is how long permits are good where leadership is a claim under a lease
+// of this length in an external etcd, and how long after a renewal was begun the lease
+// is relied on.
+//
+// etcd counts the lease from when it took the renewal, which is after that was begun,
+// and lets nobody else claim before it has ended; when etcd's own leader changes it
+// only ever lasts longer. A sixth of it is left for clocks that run differently and
+// for the way from the check to the wire. A leader that is paused, or cut off from
+// etcd, finds its last renewal too old by its own clocks when it wakes up, whatever
+// it then believes; that is asked at each check of a permit, besides the permit's own
+// age. So half the lease for a permit is no more than the usual bound: an intent
+// should be young.
+func LeasePermit(ttl time.Duration) (permit, good time.Duration) {
+	return min(DefaultPermit, ttl/2), ttl * 5 / 6
+}
+
 // begin starts a permit; leads is asked at each Check whether the leadership still holds.
 func begin(clock Clock, validFor time.Duration, leads func() error) (Permit, error) {
 	boot, err := clock.Boot()

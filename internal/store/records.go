@@ -15,8 +15,8 @@ import (
 )
 
 // bound gives a call its deadline and ends it with the store.
-func (s *Embedded) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, s.o.CallTimeout)
+func (s *db) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, s.callTimeout)
 	stop := context.AfterFunc(s.life, cancel)
 	return ctx, func() { stop(); cancel() }
 }
@@ -44,7 +44,7 @@ func (s *Embedded) Commit(ctx context.Context, epoch Epoch, ops ...Op) (Permit, 
 
 // guarded writes under the epoch's guard, the one thing that a deposed leader
 // can't get past, whatever it believes.
-func (s *Embedded) guarded(ctx context.Context, epoch Epoch, ops []Op) error {
+func (s *db) guarded(ctx context.Context, epoch Epoch, ops []Op) error {
 	then := make([]clientv3.Op, 0, len(ops))
 	for _, op := range ops {
 		switch op.kind {
@@ -59,11 +59,11 @@ func (s *Embedded) guarded(ctx context.Context, epoch Epoch, ops []Op) error {
 	bounded, cancel := s.bound(ctx)
 	defer cancel()
 	resp, err := s.cli.Txn(bounded).
-		If(clientv3.Compare(clientv3.ModRevision(root+epochKey), "=", int64(epoch))).
+		If(s.guards(epoch)...).
 		Then(then...).
 		Commit()
 	if err != nil {
-		if err = s.problem(ctx, err); errors.Is(err, ErrNoSpace) {
+		if err = s.problem(ctx, err); errors.Is(err, ErrNoSpace) || errors.Is(err, ErrTooLarge) {
 			return err
 		}
 		return fmt.Errorf("%w: %w", ErrUncertain, err)
@@ -76,7 +76,7 @@ func (s *Embedded) guarded(ctx context.Context, epoch Epoch, ops []Op) error {
 }
 
 // Get implements Store.
-func (s *Embedded) Get(ctx context.Context, key string) (Record, error) {
+func (s *db) Get(ctx context.Context, key string) (Record, error) {
 	resp, err := s.read(ctx, root+key)
 	if err != nil {
 		return Record{}, fmt.Errorf("cannot read %s: %w", key, err)
@@ -88,7 +88,7 @@ func (s *Embedded) Get(ctx context.Context, key string) (Record, error) {
 }
 
 // List implements Store.
-func (s *Embedded) List(ctx context.Context, prefix string) ([]Record, int64, error) {
+func (s *db) List(ctx context.Context, prefix string) ([]Record, int64, error) {
 	resp, err := s.read(ctx, root+prefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot list %q: %w", prefix, err)
@@ -102,8 +102,8 @@ func (s *Embedded) List(ctx context.Context, prefix string) ([]Record, int64, er
 	return records, resp.Header.Revision, nil
 }
 
-func (s *Embedded) read(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	if err := s.usable(); err != nil {
+func (s *db) read(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if err := s.alive(); err != nil {
 		return nil, err
 	}
 	bounded, cancel := s.bound(ctx)
@@ -120,11 +120,11 @@ func record(kv *mvccpb.KeyValue) Record {
 }
 
 // problem tells a caller's own end of a call from one of ours.
-func (s *Embedded) problem(ctx context.Context, err error) error {
+func (s *db) problem(ctx context.Context, err error) error {
 	if ctx.Err() == context.Canceled {
 		return fmt.Errorf("%w (%v)", ctx.Err(), err)
 	}
-	return s.inWords(err)
+	return s.words(err)
 }
 
 // inWords is etcd's error as one of ours.

@@ -104,8 +104,12 @@ func (s *Embedded) members(ctx context.Context) []Member {
 		})
 	}
 	asked.Wait()
-	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+	sortMembers(out)
 	return out
+}
+
+func sortMembers(list []Member) {
+	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // ask is nil if a member of our cluster answers at this address.

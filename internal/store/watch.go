@@ -11,9 +11,9 @@ import (
 const retryAfter = 200 * time.Millisecond
 
 // Watch implements Store.
-func (s *Embedded) Watch(ctx context.Context, prefix string, fromRev int64) <-chan []Change {
+func (s *db) Watch(ctx context.Context, prefix string, fromRev int64) <-chan []Change {
 	f := newFeed()
-	started := s.run(func() {
+	started := s.task(func() {
 		defer f.close()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -39,7 +39,7 @@ func (s *Embedded) Watch(ctx context.Context, prefix string, fromRev int64) <-ch
 
 // follow pushes what happens after rev until that ends, and gives where to go on;
 // 0: with a list.
-func (s *Embedded) follow(ctx context.Context, f *feed, prefix string, rev int64) int64 {
+func (s *db) follow(ctx context.Context, f *feed, prefix string, rev int64) int64 {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for resp := range s.cli.Watch(ctx, root+prefix, clientv3.WithPrefix(), clientv3.WithRev(rev+1)) {
