@@ -140,7 +140,7 @@ const surely = 3 * time.Second
 func (t *truth) takingBack(l *life, host string) {
 	page, _, _ := t.c.w.Migrations(world.MigrationQuery{Source: host, Type: "evacuation"})
 	for _, m := range page {
-		if d := t.c.w.Host(m.Dest); m.Open() && m.User == novaUser && (d == nil || d.On && !d.BootedAt.After(m.Created)) {
+		if d := t.c.w.Host(m.Dest); m.Open() && m.User == novaUser && (d == nil || d.On && d.Kernel && !d.BootedAt.After(m.Created)) {
 			t.fail("S1: %s takes %s back while migration %d of %s to %q is %s", l, host, m.ID, t.c.vm(m.VM), m.Dest, m.Status)
 		}
 	}
@@ -195,7 +195,7 @@ func (t *truth) evacuating(l *life, id string) {
 		if m.User != novaUser || !m.Open() {
 			continue
 		}
-		if h := t.c.w.Host(m.Dest); h != nil && (!h.On || h.BootedAt.After(m.Created)) {
+		if h := t.c.w.Host(m.Dest); h != nil && (!h.On || !h.Kernel || h.BootedAt.After(m.Created)) {
 			continue // its destination has died: nothing comes of it
 		}
 		t.fail("S5: an evacuation of %s reaches Nova from %s while migration %d to %q is %s", t.c.vm(id), l, m.ID, m.Dest, m.Status)
