@@ -66,7 +66,7 @@ func (t *truth) final() {
 			t.fail("L: %s is down and still %s: %s", t.c.vm(id), r.State, r.Reason)
 		case r.State == engine.Recovered && v.VMState == world.Active:
 			t.fail("S3: %s is down on %s and called recovered: %s", t.c.vm(id), v.Host, r.Reason)
-		case r.Reason == "":
+		case r.State.Settled() && r.Reason == "":
 			t.fail("S3: %s is down and %s without a reason", t.c.vm(id), r.State)
 		}
 	}
