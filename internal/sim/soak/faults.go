@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"strings"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/sim/world"
@@ -234,8 +235,8 @@ func (c *cluster) serverFault(f fault, until func(func())) {
 	case killAtPoint, pauseAtPoint:
 		left := f.n
 		c.atPoint = func(l *life, point, what string) {
-			if c.leader() != l {
-				return
+			if c.leader() != l || f.kind == pauseAtPoint && strings.HasPrefix(point, "before send") && !strings.HasPrefix(what, "evacuate") {
+				return // between its permit and its first byte nothing can stop a process; request_ttl covers an evacuate
 			}
 			if left--; left >= 0 {
 				return

@@ -41,7 +41,7 @@ func (c *cluster) somebody(f fault, until func(func())) {
 		}
 	case disableHost:
 		_, _, refused = w.UpdateService(user, w.Host(f.host).ServiceID, world.ServiceUpdate{Disabled: &yes, Reason: operatorsReason})
-		c.truth.disabled[f.host] = true
+		c.truth.disabled[f.host], c.truth.disabledAt[f.host] = true, time.Now()
 	case unforceHost:
 		_, _, refused = w.UpdateService(user, w.Host(f.host).ServiceID, world.ServiceUpdate{ForcedDown: &no})
 	case maintain:

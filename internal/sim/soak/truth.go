@@ -14,20 +14,21 @@ import (
 // truth compares what really happens with what was promised. It sees everything: the world, the records, the servers'
 // deeds as they leave.
 type truth struct {
-	c        *cluster
-	found    []string             // violations
-	doubles  int                  // that were seen already
-	trouble  map[string]time.Time // host → when it last was not entirely well
-	disarmed time.Time            // when an operator was told that nothing is sent any more; zero: armed
-	spared   map[string]time.Time // host → the same of its maintenance
-	silent   map[string]time.Time // host → since when it says nothing
-	disabled map[string]bool      // hosts whose service an operator disabled
-	forced   map[string]bool      // hosts that an operator forced down
-	sends    int
+	c          *cluster
+	found      []string             // violations
+	doubles    int                  // that were seen already
+	trouble    map[string]time.Time // host → when it last was not entirely well
+	disarmed   time.Time            // when an operator was told that nothing is sent any more; zero: armed
+	spared     map[string]time.Time // host → the same of its maintenance
+	silent     map[string]time.Time // host → since when it says nothing
+	disabled   map[string]bool      // hosts whose service an operator disabled
+	disabledAt map[string]time.Time
+	forced     map[string]bool // hosts that an operator forced down
+	sends      int
 }
 
 func newTruth(c *cluster) *truth {
-	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{}, disabled: map[string]bool{}, forced: map[string]bool{}}
+	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{}, disabled: map[string]bool{}, disabledAt: map[string]time.Time{}, forced: map[string]bool{}}
 }
 
 func (t *truth) fail(format string, args ...any) {
@@ -107,10 +108,18 @@ func (t *truth) sent(l *life, a act, permitted time.Time) {
 	switch a.do {
 	case engine.Fence:
 		t.fencing(l, a.host)
+	case engine.TakeOut:
+		if time.Since(t.disabledAt[a.host]) < lookAhead {
+			delete(t.disabled, a.host)
+		}
 	case engine.PutBack:
 		t.takingBack(l, a.host)
 	}
 }
+
+// lookAhead is how long before a take-out its service was read: Nova has no write that depends on what was read, so
+// that an operator's word in between is lost.
+const lookAhead = 150 * time.Millisecond
 
 // fencing is told of every off. The machine is the one that the controller really switches.
 func (t *truth) fencing(l *life, host string) {
