@@ -128,13 +128,13 @@ func (d *dataDir) note(now map[string]string) error {
 	if d.id.Ran && maps.Equal(d.id.Now, now) {
 		return nil
 	}
-	before := d.id
+	before, ran := d.id.Now, d.id.Ran
 	d.id.Now, d.id.Ran = now, true
-	if err := d.write(); err != nil {
-		d.id = before
-		return err
+	err := d.write()
+	if err != nil {
+		d.id.Now, d.id.Ran = before, ran
 	}
-	return nil
+	return err
 }
 
 // read is nil if the directory doesn't say whose it is.
