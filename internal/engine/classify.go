@@ -12,7 +12,13 @@ import (
 
 // plan makes the recoveries of an incident out of a list read after the proof.
 func (e *Engine) plan(in *Incident, ev Listed) {
-	in.Listed, in.Before = ev.Date, evacuationsOf(in.Host, ev.Migrations)
+	if in.Listed.IsZero() { // of a plan made anew the first list counts: what was sent since is still being read back
+		in.Listed = ev.Date
+	}
+	in.Before = merge(in.Before, evacuationsOf(in.Host, slices.DeleteFunc(slices.Clone(ev.Migrations), func(m Migration) bool {
+		r := e.vms[in.ID][m.VM]
+		return r != nil && r.Open() != nil
+	})))
 	for _, vm := range ev.VMs {
 		r := e.vms[in.ID][vm.ID] // of an earlier life of the host, in an incident that began anew
 		if r == nil {
@@ -25,9 +31,10 @@ func (e *Engine) plan(in *Incident, ev Listed) {
 		if r.Open() != nil {
 			continue
 		}
-		r.VM, r.To, r.Done, r.Tries, r.NotBefore, r.Was = vm, "", zeroTime, 0, zeroTime, ""
+		r.VM, r.To, r.Back, r.Done, r.Tries, r.NotBefore, r.Was = vm, "", "", zeroTime, 0, zeroTime, ""
 		e.add(r)
 		e.classify(in, r, ev.Migrations)
+		e.stays(in, r)
 	}
 	e.watchForOthers(in, ev.Migrations)
 	e.account(in, ev)

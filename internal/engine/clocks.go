@@ -31,8 +31,10 @@ func (e *Engine) rebaseIncident(in *Incident) {
 	s, r := &in.Stages, &in.Return
 	e.past(&in.Opened, &in.Fencing.At, &s.LastLife, &s.Suspect, &s.Verdict, &s.Proof, &s.TakenOut, &s.Resurrected, &s.Closed,
 		&r.Powered, &r.Seen, &r.Healthy, &r.Readmitted)
-	if in.Proof != nil {
-		e.past(&in.Proof.At)
+	for _, p := range []*Proof{in.Proof, in.Earlier} {
+		if p != nil {
+			e.past(&p.At)
+		}
 	}
 	e.within(longestBackOff, &in.Fencing.Next)
 }

@@ -214,6 +214,8 @@ func (e *Engine) advance(in *Incident) {
 		e.windDown(in)
 		return
 	}
+	e.failedAgain(in)
+	e.livesOn(in)
 	switch in.Phase {
 	case PhaseAlert:
 	case PhaseOpen:

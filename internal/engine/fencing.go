@@ -160,7 +160,7 @@ func (e *Engine) fenceFailed(in *Incident, why string) {
 
 // prove records that the failed boot has ended. From here on its VMs may be started elsewhere.
 func (e *Engine) prove(in *Incident, p Proof) {
-	in.Proof = &p
+	in.Proof, in.Earlier = &p, nil
 	if in.Phase == PhaseOpen || in.Phase == PhaseFencing || in.Phase == PhaseAlert {
 		in.Phase = PhaseTakingOut
 	}

@@ -118,7 +118,7 @@ func (e *Engine) forbiddenOn(in *Incident) []string {
 			out = merge(out, []string{id})
 		}
 	}
-	if !in.fenced() {
+	if !in.fenced() && in.Earlier == nil {
 		return out
 	}
 	for _, o := range e.open { // sent here before this host died, and not a stray yet: whether Nova took it isn't known

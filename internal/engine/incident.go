@@ -110,6 +110,7 @@ type Return struct {
 	Boot       string    `json:"boot,omitempty"`     // the new boot that pulses
 	Seen       time.Time `json:"seen,omitzero"`
 	Healthy    time.Time `json:"healthy,omitzero"`   // since when agent and nova-compute are both fine
+	Lived      bool      `json:"lived,omitempty"`    // that boot was judged dead and lived on: its VMs may run already
 	PutBack    bool      `json:"put_back,omitempty"` // Nova was asked to take it back; the answer may be unknown
 	Readmit    bool      `json:"readmit,omitempty"`  // an operator asked for it
 	Readmitted time.Time `json:"readmitted,omitzero"`
@@ -142,6 +143,7 @@ type Incident struct {
 	Unhealthy  bool        `json:"unhealthy,omitempty"` // it lives, but did not become healthy after its reboot: to be fenced all the same
 	Restart    bool        `json:"restart,omitempty"`   // its VMs went down with a reboot: if it turns out to live, they are restarted there
 	Proof      *Proof      `json:"proof,omitempty"`
+	Earlier    *Proof      `json:"earlier,omitempty"` // Boot came after this proof, which settled the VMs of the boot before it: see livesOn
 	Out        TakenOut    `json:"out"`
 	Return     Return      `json:"return"`
 	Listed     time.Time   `json:"listed,omitzero"`  // Nova's clock at the list the plan was made from

@@ -130,6 +130,12 @@ func (e *Engine) restart(in *Incident, may bool) {
 			e.setState(r, Verifying, "runs already")
 			continue
 		}
+		if in.Return.Lived && r.Tries == 0 { // no list since says so; a hard reboot would end it
+			r.Back, r.Tries, r.Accepted = in.Return.Boot, 1, zeroTime
+			e.setState(r, Verifying, "looked at first: it may run")
+			e.look(in, r)
+			continue
+		}
 		if under >= e.cfg.PerTarget {
 			return
 		}

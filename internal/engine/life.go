@@ -16,8 +16,6 @@ func (e *Engine) lifeAfterProof(in *Incident, h *host) {
 	switch {
 	case ev.Verdict == "" && ev.Suspect, ev.Verdict == Isolated, ev.Verdict == Hung, ev.Verdict == AgentDown:
 		e.doubted(in, ev)
-	case (ev.Verdict == Off || ev.Verdict == Dead) && in.Return.Boot != "" && in.Phase == PhaseRecovered:
-		e.failedAgain(in, h)
 	case !h.pulses() || ev.Boot != "" && ev.Boot == in.Return.Boot:
 	case in.Phase == PhaseRecovered && ev.Boot != "" && (in.Proof.Boot == "" || in.Proof.Boot != ev.Boot):
 		e.back(in, ev) // which boot had failed may be unknown, but nothing waits to be started elsewhere
@@ -31,7 +29,7 @@ func (e *Engine) lifeAfterProof(in *Incident, h *host) {
 }
 
 func (e *Engine) back(in *Incident, ev Assessed) {
-	in.Return.Boot, in.Return.Seen, in.Return.Healthy = ev.Boot, e.now, zeroTime
+	in.Return.Boot, in.Return.Seen, in.Return.Healthy, in.Return.Lived = ev.Boot, e.now, zeroTime, false
 	e.tell(in, "the host is back with a new boot, "+short(ev.Boot))
 	for _, r := range e.recoveries(in) {
 		if r.Restart && r.VM.Host == in.Host && (r.State == Verifying || r.State == Recovered) && r.To == in.Host {
@@ -112,13 +110,38 @@ func (e *Engine) fenceAgain(in *Incident, why string) {
 	e.touch(in)
 }
 
-// failedAgain: the returned host died while it was being taken back. What had been restarted there has died with it.
-func (e *Engine) failedAgain(in *Incident, h *host) {
+// failedAgain: the returned host died while it was being taken back. What had been restarted there has died with it. One
+// that had said before that nothing runs there, its gate closed, needs no other fence until its VMs are settled.
+func (e *Engine) failedAgain(in *Incident) {
+	h := e.host(in.Host)
+	bad := h.now.Verdict == Off || h.now.Verdict == Dead
+	waits := in.Phase == PhaseRecovered || (in.Phase == PhaseTakingOut || in.Phase == PhaseResurrecting) && !h.empty(in.Return)
+	if !bad || in.Return.Boot == "" || !in.fenced() || !waits {
+		return
+	}
 	e.tell(in, fmt.Sprintf("failed again while coming back, verdict %s: %s", h.now.Verdict, h.now.Reason))
-	in.Verdict, in.Reason, in.Evidence = h.now.Verdict, h.now.Reason, h.now.Evidence
+	in.Verdict, in.Reason, in.Evidence, in.Unhealthy = h.now.Verdict, h.now.Reason, h.now.Evidence, false
 	if in.Return.PutBack {
 		in.Out.Done = false // Nova may believe it up again
 	}
 	e.beginAnew(in, PhaseOpen)
 	e.count(h)
+}
+
+// livesOn: the returned host was judged dead while it settled, nothing proved it, and the same boot lives. Every VM of the
+// boot before is settled by the earlier proof, so it goes on settling; what Nova counts there is listed and looked at
+// anew. An operator who asked for the fence gets it all the same.
+func (e *Engine) livesOn(in *Incident) {
+	h := e.host(in.Host)
+	waits := in.Phase == PhaseAlert || in.Phase == PhaseOpen || in.Phase == PhaseFencing
+	if in.Earlier == nil || !waits || in.Verdict == ByOperator || e.busy("fence/"+in.ID) ||
+		!h.alive() || h.now.Suspect || h.now.Boot == "" || h.now.Boot != in.Boot {
+		return
+	}
+	in.Proof, in.Earlier = in.Earlier, nil
+	in.Return = Return{Boot: in.Boot, Seen: e.now, Lived: true}
+	in.Phase, in.Planned, in.Fencing.Round, in.Fencing.Next = PhaseRecovered, false, 0, zeroTime
+	e.mark(in, "list", zeroTime)
+	e.work(in)
+	e.tell(in, "boot "+short(in.Boot)+" lives on: taking it back begins anew")
 }

@@ -18,6 +18,9 @@ func (e *Engine) bringBack(in *Incident) {
 		e.powerOn(in, locks)
 		return
 	}
+	if !in.Planned { // see livesOn
+		e.list(in, 2*time.Second, "what is on it now")
+	}
 	if in.Return.PutBack && !e.busy("back/"+in.ID) && e.putBackSeen(in) {
 		return
 	}
@@ -108,6 +111,7 @@ func (e *Engine) poweredOn(in *Incident, ev Answered) {
 // stayed restarts in place, once on each boot, what is still on the host: held, failed, or left by a rule.
 func (e *Engine) stayed(in *Incident) {
 	for _, r := range e.recoveries(in) {
+		e.stays(in, r)
 		if !r.Restart && r.State == Failed && r.VM.Host == in.Host && r.Elsewhere == "" && r.Open() == nil {
 			e.setState(r, Skipped, "its host is back; it was not running before") // nothing is left to be tried
 		}
@@ -159,6 +163,9 @@ func (e *Engine) beginPutBack(in *Incident) {
 }
 
 func (e *Engine) putBack(in *Incident, ev Answered) {
+	if in.Phase != PhaseRecovered || !in.Return.PutBack {
+		return // the host has failed meanwhile; the service's record tells what became of it
+	}
 	switch ev.Answer {
 	case Accepted:
 		s := &e.host(in.Host).facts.Service

@@ -42,7 +42,7 @@ func (e *Engine) resurrect(in *Incident) {
 // follow reads whatever is open, in every phase: it goes on while disarmed or held, since what Nova accepted happens
 // anyway.
 func (e *Engine) follow(in *Incident) {
-	if !in.Planned {
+	if in.Listed.IsZero() {
 		return
 	}
 	if in.Out.Done && in.Return.Boot == "" && in.fenced() {
@@ -50,6 +50,9 @@ func (e *Engine) follow(in *Incident) {
 	}
 	open, queued, held := false, false, false
 	for _, r := range e.recoveries(in) {
+		if !in.Planned && r.State != Resurrecting && r.State != Verifying {
+			continue // begun anew: the next list decides
+		}
 		switch r.State {
 		case Resurrecting:
 			open = true

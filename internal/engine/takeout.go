@@ -124,7 +124,7 @@ func (e *Engine) listed(ev Listed) {
 	}
 	switch {
 	case in.closed() || in.Proof == nil:
-	case in.Phase == PhaseInPlace && a.Begun.Before(in.Return.Seen) || in.fenced() && a.Begun.Before(in.Stages.Proof):
+	case (in.Phase == PhaseInPlace || in.Return.Lived) && a.Begun.Before(in.Return.Seen) || in.fenced() && a.Begun.Before(in.Stages.Proof):
 		e.mark(in, "list", zeroTime) // begun for an earlier life of the host: read again
 	case in.Phase == PhaseInPlace && !in.Planned:
 		e.planInPlace(in, ev)

@@ -139,6 +139,9 @@ func (e *Engine) judgedAgain(in *Incident, h *host) {
 // beginAnew: a later boot of the host failed as well. What was planned for the earlier one counts no more; the new plan
 // keeps what is under way and what runs elsewhere.
 func (e *Engine) beginAnew(in *Incident, phase Phase) {
+	if in.fenced() && in.Return.Boot != "" && in.Revoked == "" {
+		in.Earlier = in.Proof
+	}
 	in.Boot, in.Return = in.lastBoot(), Return{}
 	in.Phase, in.Proof, in.Revoked, in.Planned = phase, nil, "", false
 	in.Stages.Verdict, in.foundOff = e.now, zeroTime
@@ -179,6 +182,8 @@ func (e *Engine) standDown(in *Incident, why string) {
 		e.tell(in, why)
 	case e.busy("fence/" + in.ID):
 		e.tell(in, why+"; a fence is under way and its result decides")
+	case in.Earlier != nil && in.Verdict != ByOperator:
+		e.tell(in, why) // see livesOn
 	case in.Out.Begun: // begun anew after its proof was contradicted: its VMs may run elsewhere
 		e.tell(in, why+"; it was taken out of service and its VMs were being moved, so the incident stays open")
 	case in.Restart:
@@ -209,7 +214,7 @@ func (e *Engine) rebooted(in *Incident, ev Assessed) {
 	if ended == ev.Boot {
 		ended = "" // it lived through the fences that were tried on it; the boot before it had ended
 	}
-	in.Proof = &Proof{Kind: "reboot", Host: in.Host, Boot: ended, At: e.now}
+	in.Proof, in.Earlier = &Proof{Kind: "reboot", Host: in.Host, Boot: ended, At: e.now}, nil
 	in.Stages.Verdict, in.Fencing.Next, in.Unhealthy = e.now, zeroTime, false
 	in.Return = Return{Boot: ev.Boot, Seen: e.now}
 	if in.Out.Begun { // it was taken out of service: the long way back
