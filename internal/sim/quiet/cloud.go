@@ -57,6 +57,14 @@ func (c *cloud) in(d time.Duration, do func()) { c.queue.add(c.now+d, do) }
 // luck reports whether a packet gets through.
 func (c *cloud) luck() bool { return c.rng.Float64() >= c.o.Loss }
 
+// roundTrip is luck on the way there and, if it got there, on the way back.
+func (c *cloud) roundTrip() bool {
+	if !c.luck() {
+		return false
+	}
+	return c.luck()
+}
+
 // play lets time pass: pulses in the order of their phases, and what the queue holds in between.
 func (c *cloud) play() {
 	next, second := 0, time.Duration(0)

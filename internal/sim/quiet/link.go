@@ -148,7 +148,7 @@ func (l *link) shake(within time.Duration) {
 	c, h, life := l.h.c, l.h, l.life
 	took := c.server.turn() - c.now
 	for range roundTrips {
-		for wait := rto; !c.luck() || !c.luck(); wait *= 2 {
+		for wait := rto; !c.roundTrip(); wait *= 2 {
 			took += wait
 		}
 	}

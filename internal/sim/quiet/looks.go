@@ -173,9 +173,9 @@ func (s *server) answer(l *look, target *host) detect.Answer {
 		return detect.AnswerAgent
 	case !target.hears(l.plane) || !target.speaks(l.plane):
 		return detect.AnswerNone
-	case s.c.luck() && s.c.luck():
+	case s.c.roundTrip():
 		return detect.AnswerAgent
-	case s.c.luck() && s.c.luck():
+	case s.c.roundTrip():
 		return detect.AnswerKernel
 	}
 	return detect.AnswerNone

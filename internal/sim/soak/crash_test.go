@@ -2,7 +2,6 @@ package soak
 
 import (
 	"flag"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -90,5 +89,5 @@ func TestCrashPoints(t *testing.T) {
 			t.Log(strings.Join(again.lines, "\n"))
 		}
 	}
-	t.Log(fmt.Sprintf("%d boundaries, died at %d of them", all, runs))
+	t.Logf("%d boundaries, died at %d of them", all, runs)
 }

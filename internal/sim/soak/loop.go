@@ -157,8 +157,6 @@ func (l *loop) span(from, to time.Duration) time.Duration {
 	return from + time.Duration(l.rng.Int64N(int64(to-from)))
 }
 
-func (l *loop) chance(p float64) bool { return p > 0 && l.rng.Float64() < p }
-
 // note adds a line to the trace.
 func (l *loop) note(format string, args ...any) {
 	line := fmt.Sprintf("%9.4f ", time.Since(l.began).Seconds()) + fmt.Sprintf(format, args...)
