@@ -65,12 +65,12 @@ bench-false: ## no false verdict: 1,000 hosts, 24 simulated hours, and the serve
 
 .PHONY: soak soak-planted FORCE
 # The soak's own Go: the same code of ours, on a runtime that leaves nothing to chance.
-REPLAY = bin/replay/overlay.json
+REPLAY = bin/.replay/overlay.json
 N ?= 1000
 FROM ?= 10001
 
 bin/soak: FORCE
-	$(GO) run ./test/replay bin/replay
+	$(GO) run ./test/replay bin/.replay
 	$(GO) test -tags replay -overlay $(REPLAY) -c -o $@ ./internal/sim/soak
 
 soak: bin/soak ## N random schedules of faults on three simulated servers, on two cores (SEED=n replays one with its trace)
@@ -80,7 +80,7 @@ soak: bin/soak ## N random schedules of faults on three simulated servers, on tw
 	wait $$! && exit $$second; fi
 
 soak-planted: ## after how many schedules the soak finds each planted bug
-	$(GO) run ./test/replay bin/replay
+	$(GO) run ./test/replay bin/.replay
 	$(GO) test -tags 'replay planted' -overlay $(REPLAY) -c -o bin/soak-planted ./internal/sim/soak
 	@for bug in $$(sed -n 's/.*bug == "\(.*\)"/\1/p' internal/planted/planted_on.go); do \
 	printf '%-16s ' "$$bug"; NINELIVES_PLANTED=$$bug bin/soak-planted -test.v -test.run 'TestSoak$$' -soak.until -soak.replay 0 -soak.n $(N) | grep -e 'found after' -e 'schedules in'; done
