@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +24,8 @@ import (
 // optional finds settings that a sample shows commented out: #key: value.
 var optional = regexp.MustCompile(`(?m)^(\s*)#([a-z_]+:)`)
 
-func read(t *testing.T, file string, all bool) []byte {
+// read returns a sample as it is, or with all its optional settings but the sections named.
+func read(t *testing.T, file string, all bool, but ...string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -32,6 +34,13 @@ func read(t *testing.T, file string, all bool) []byte {
 	if all {
 		if !optional.Match(data) {
 			t.Fatalf("%s shows no optional setting", file)
+		}
+		for _, key := range but {
+			section := regexp.MustCompile(`(?m)^#` + key + `:.*\n(\s+#.*\n)*`)
+			if !section.Match(data) {
+				t.Fatalf("%s shows no section %s", file, key)
+			}
+			data = section.ReplaceAll(data, nil)
 		}
 		data = optional.ReplaceAll(data, []byte("$1$2"))
 	}
@@ -74,18 +83,19 @@ func TestDevicesSample(t *testing.T) {
 
 // sample writes a sample, with its optional settings or without, for a daemon's own parser, which refuses what it
 // doesn't know.
-func sample(t *testing.T, file string, all bool) string {
+func sample(t *testing.T, file string, all bool, but ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), file)
-	if err := os.WriteFile(path, read(t, file, all), 0o600); err != nil {
+	if err := os.WriteFile(path, read(t, file, all, but...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
 func TestServerSample(t *testing.T) {
-	for _, all := range []bool{false, true} {
-		c, err := server.LoadConfig(sample(t, "server.yaml", all))
+	for _, but := range [][]string{nil, {"cluster"}, {"etcd"}} { // one or the other
+		all := but != nil
+		c, err := server.LoadConfig(sample(t, "server.yaml", all, but...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +103,7 @@ func TestServerSample(t *testing.T) {
 			t.Errorf("the sample names other defaults than the code: %+v, %+v", c, d)
 		}
 		if all {
-			everySetting(t, "server.yaml", reflect.ValueOf(c), "")
+			everySetting(t, "server.yaml", reflect.ValueOf(c), "", but...)
 		}
 		times, err := detect.Derive(detect.Config{
 			Pulse: c.Times.Pulse.Std(), DeadAfter: c.Times.DeadAfter.Std(), HungAfter: c.Times.HungAfter.Std(),
@@ -125,12 +135,14 @@ func TestAgentSample(t *testing.T) {
 	}
 }
 
-// everySetting fails for each field of a configuration that its sample, with all optional settings, doesn't show.
-func everySetting(t *testing.T, file string, v reflect.Value, under string) {
+// everySetting fails for each field of a configuration, but the sections named, that its sample, with all optional settings,
+// doesn't show.
+func everySetting(t *testing.T, file string, v reflect.Value, under string, but ...string) {
 	t.Helper()
 	for i := range v.NumField() {
 		key := under + v.Type().Field(i).Tag.Get("yaml")
 		switch f := v.Field(i); {
+		case slices.Contains(but, key):
 		case f.IsZero():
 			t.Errorf("%s doesn't show %s", file, key)
 		case f.Kind() == reflect.Struct:
