@@ -56,6 +56,9 @@ func (e *Engine) fence(in *Incident) {
 		return
 	}
 	h := e.host(in.Host)
+	if e.endedByItself(in, h) {
+		return
+	}
 	e.lookForFence(in, h)
 	locks := e.mayFence(in)
 	if len(h.facts.Levels) == 0 {
@@ -81,6 +84,22 @@ func (e *Engine) fence(in *Incident) {
 	}
 	e.do("fence/"+in.ID, Action{Do: Fence, Incident: in.ID, Host: in.Host, Level: f.Level, Why: why})
 	e.tell(in, fmt.Sprintf("fencing by %s (level %d): %s", level, f.Level+1, why))
+}
+
+// endedByItself: a fence once more was due, and meanwhile the host came back with a new boot behind its closed gate and
+// with no guest. The boot that failed has ended, which is all that the fence was to make certain of. One that is under way
+// is waited for: its off may still arrive. An operator who asked for a fence gets it all the same.
+func (e *Engine) endedByItself(in *Incident, h *host) bool {
+	if in.Proof == nil || in.Revoked != "" || in.Verdict == ByOperator || in.Return.Boot == "" || h.now.Boot != in.Return.Boot ||
+		!h.pulses() || !h.empty(in.Return) {
+		return false
+	}
+	in.Phase, in.Fencing.Round, in.Fencing.Next = PhaseTakingOut, 0, zeroTime
+	e.work(in)
+	e.tell(in, "no further fence is needed: boot "+short(in.Return.Boot)+" says that its gate is closed and that no guest runs")
+	e.touch(in)
+	e.takeOut(in)
+	return true
 }
 
 // lookForFence reads the power of a host whose fence an earlier leader has begun and nobody has answered: when it reads
