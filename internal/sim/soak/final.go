@@ -33,7 +33,7 @@ func (t *truth) quiet() bool {
 	}
 	for _, name := range t.c.hosts {
 		h := t.c.w.Host(name)
-		if !t.well(h) || !t.c.w.ServiceUp(name) || h.ForcedDown && !t.forced[name] || h.Disabled && !t.disabled[name] || t.c.w.Now().Sub(t.trouble[name]) < 5*time.Second {
+		if !t.well(h) || !t.c.w.ServiceUp(name) || h.ForcedDown && !t.forced[name] || h.Disabled && h.DisabledReason != operatorsReason || t.c.w.Now().Sub(t.trouble[name]) < 5*time.Second {
 			return false
 		}
 	}
@@ -100,7 +100,7 @@ func (t *truth) finalHost(name string, in engine.Incident) {
 		t.fail("L: %s is not well, neither fenced nor does incident %s (%s) say what it waits for", name, in.ID, in.Phase)
 	case h.ForcedDown && !t.forced[name] && in.ID == "":
 		t.fail("L: %s is forced down, and no incident is open", name)
-	case h.Disabled && !t.disabled[name] && in.ID == "":
+	case h.Disabled && h.DisabledReason != operatorsReason && in.ID == "":
 		t.fail("L: %s is disabled (%s), and no incident is open", name, h.DisabledReason)
 	}
 	if t.disabled[name] && (!h.Disabled || h.DisabledReason != operatorsReason) {
