@@ -22,16 +22,22 @@ type trio struct {
 	initial map[string]string
 	dirs    map[string]string
 	servers map[string]*Server
+	shape   func(name string, c *Config) // what is different from three servers with etcd inside; nil: nothing
 }
 
 func startTrio(t *testing.T, hosts int) *trio {
+	t.Helper()
+	return startShaped(t, hosts, nil)
+}
+
+func startShaped(t *testing.T, hosts int, shape func(string, *Config)) *trio {
 	t.Helper()
 	cloud, err := wire.Start(t.Context(), wire.Options{Hosts: hosts, VMs: hosts, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cloud.Close() })
-	x := &trio{cloud: cloud, bundle: filepath.Join(t.TempDir(), "bundle"), initial: map[string]string{}, dirs: map[string]string{}, servers: map[string]*Server{}}
+	x := &trio{cloud: cloud, bundle: filepath.Join(t.TempDir(), "bundle"), initial: map[string]string{}, dirs: map[string]string{}, servers: map[string]*Server{}, shape: shape}
 	for i := range 3 {
 		name := fmt.Sprintf("server-%d", i+1)
 		x.initial[name], x.dirs[name] = freePort(t), t.TempDir()
@@ -85,6 +91,9 @@ func (x *trio) config(name string) Config {
 	cfg := DefaultConfig()
 	cfg.Name, cfg.Data, cfg.Cluster.Initial = name, x.dirs[name], x.initial
 	cfg.Listen = Listen{API: "127.0.0.1:0", Agents: "127.0.0.1:0", Cluster: x.initial[name]}
+	if x.shape != nil {
+		x.shape(name, &cfg)
+	}
 	return cfg
 }
 

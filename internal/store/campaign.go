@@ -42,13 +42,18 @@ func (l *lease) check() error {
 func (s *External) campaign() {
 	tick := time.NewTicker(s.o.Lease / 8) // several renewals may fail before the lease is at stake
 	defer tick.Stop()
-	changes := s.cli.Watch(s.life, electionPrefix, clientv3.WithPrefix())
+	s.run(func() { // apart: it waits for etcd
+		for range s.cli.Watch(s.life, electionPrefix, clientv3.WithPrefix()) {
+			s.wake()
+		}
+	})
 	trouble := ""
 	for s.life.Err() == nil {
 		err := s.round()
-		if why := fmt.Sprint(err); err != nil && s.life.Err() == nil && why != trouble {
+		s.lookInto(err)
+		if why := s.fault.explain(err); err != nil && s.life.Err() == nil && why != trouble {
 			trouble = why
-			s.o.Logger.Warn("cannot take part in the election", "error", err)
+			s.o.Logger.Warn("cannot take part in the election", "error", why)
 		} else if err == nil {
 			trouble = ""
 		}
@@ -56,10 +61,6 @@ func (s *External) campaign() {
 		case <-s.life.Done():
 		case <-s.kicks:
 		case <-tick.C:
-		case _, open := <-changes:
-			if !open {
-				changes = nil // the ticks go on
-			}
 		}
 	}
 }

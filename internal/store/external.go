@@ -45,6 +45,7 @@ type External struct {
 	kicks chan struct{}
 	lease atomic.Pointer[lease]
 	turn  sync.Mutex // of the election's rounds and of handing over
+	fault fault      // why etcd isn't reached
 
 	closing atomic.Bool
 	end     context.CancelFunc
@@ -66,7 +67,7 @@ func OpenExternal(o ExternalOptions) (*External, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open store: %w", err)
 	}
-	s := &External{o: o, kicks: make(chan struct{}, 1)}
+	s := &External{o: o, kicks: make(chan struct{}, 1), fault: fault{endpoints: o.Endpoints, tls: cfg.TLS}}
 	s.db = db{cli: cli, callTimeout: o.CallTimeout, alive: s.usable, words: s.inWords, kick: s.wake, task: s.run, guards: func(e Epoch) []clientv3.Cmp {
 		return []clientv3.Cmp{
 			clientv3.Compare(clientv3.ModRevision(root+epochKey), "=", int64(e)),
@@ -198,7 +199,7 @@ func (s *External) Status(ctx context.Context) Status {
 	defer cancel()
 	live, err := s.read(ctx, livePrefix, clientv3.WithPrefix())
 	if err != nil {
-		st.QuorumReason = err.Error()
+		st.QuorumReason = s.fault.explain(err)
 		return st
 	}
 	cards, _, err := s.List(ctx, ServersPrefix)

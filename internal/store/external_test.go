@@ -2,33 +2,20 @@ package store
 
 import (
 	"fmt"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/server/v3/embed"
+
+	"github.com/ninelives-ha/ninelives/internal/store/etcdtest"
 )
 
-// startEtcd is a real etcd with a client port, as an operator would run one.
+// startEtcd is a real etcd that takes transactions as large as ours.
 func startEtcd(t *testing.T) (endpoint string) {
 	t.Helper()
-	cfg := embed.NewConfig()
-	cfg.Dir, cfg.LogLevel = t.TempDir(), "panic"
-	addrs := freePorts(t, 2)
-	client, peer := url.URL{Scheme: "http", Host: addrs[0]}, url.URL{Scheme: "http", Host: addrs[1]}
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.MaxTxnOps, cfg.MaxRequestBytes = MaxOps, 2*MaxBytes
-	e, err := embed.StartEtcd(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.Close)
-	<-e.Server.ReadyNotify()
-	return client.String()
+	e := etcdtest.Start(t, etcdtest.Options{TxnOps: MaxOps, MaxRequestBytes: 2 * MaxBytes})
+	return e.URL(e.Address)
 }
 
 func openExternal(t *testing.T, o ExternalOptions) *External {
