@@ -56,6 +56,7 @@ func newModel(t *rapid.T) *model {
 		cfg: Config{Epoch: 1, User: "ninelives", RequestTTL: modelTTL, Permit: 2 * time.Second}, w: newWorld(epochStart),
 	}
 	m.e = armed(New(m.cfg, policy.Default()))
+	m.w.undated = rapid.Bool().Draw(t, "undated")
 	for i := range modelHosts {
 		h := m.w.addMachine(fmt.Sprintf("h%d", i+1), "nova", rapid.SampledFrom([]string{"1", "2"}).Draw(t, "levels"))
 		if rapid.IntRange(0, 5).Draw(t, "disabled") == 0 {

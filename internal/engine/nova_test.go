@@ -21,6 +21,7 @@ type world struct {
 	actions  map[string][]time.Time // evacuate actions that Nova's instance actions show
 	answers  map[Kind]string
 	twice    []string // VMs that ran in two places
+	undated  bool     // its answers have no date: what a list's migrations show is all there is
 }
 
 type machine struct {
@@ -217,7 +218,11 @@ func (w *world) read(a Action) Event {
 		if trouble != "" {
 			return Listed{Action: a.ID, Err: trouble}
 		}
-		return Listed{Action: a.ID, Date: w.now, VMs: w.listed(a.Host), Allocated: w.consumers(a.Host), Allocations: true, Migrations: w.migrations(a.Host, false), Service: m.service}
+		date := w.now
+		if w.undated && len(w.migrations(a.Host, false)) == 0 {
+			date = time.Time{}
+		}
+		return Listed{Action: a.ID, Date: date, VMs: w.listed(a.Host), Allocated: w.consumers(a.Host), Allocations: true, Migrations: w.migrations(a.Host, false), Service: m.service}
 	case Track:
 		return Tracked{Action: a.ID, Migrations: w.migrations(a.Host, true), Err: trouble}
 	case Inspect:

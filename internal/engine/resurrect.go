@@ -42,8 +42,8 @@ func (e *Engine) resurrect(in *Incident) {
 // follow reads whatever is open, in every phase: it goes on while disarmed or held, since what Nova accepted happens
 // anyway.
 func (e *Engine) follow(in *Incident) {
-	if in.Listed.IsZero() {
-		return
+	if !in.Planned && len(e.vms[in.ID]) == 0 {
+		return // not Listed: it stays zero where Nova tells no time and knows no migration of the host
 	}
 	if in.Out.Done && in.Return.Boot == "" && in.fenced() {
 		e.repeat(in, "service/"+in.ID, 3*time.Second, Action{Do: ReadService, Incident: in.ID, Host: in.Host})

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// setUp: cloud hosts=3 [levels=0|1|2 nova=2.95 driver=fake stores=no] vms=db-1@h1(status=PAUSED;tag=pet),web-1@h1
+// setUp: cloud hosts=3 [levels=0|1|2 nova=2.95 dated=no driver=fake stores=no] vms=db-1@h1(status=PAUSED;tag=pet),web-1@h1
 func (s *script) setUp(w []string) error {
 	hosts, _ := strconv.Atoi(option(w, "hosts", "3"))
+	s.w.undated = option(w, "dated", "yes") == "no"
 	for i := 1; i <= hosts; i++ {
 		name := fmt.Sprintf("h%d", i)
 		m := s.w.addMachine(name, "nova", option(w, "levels", "1"))
