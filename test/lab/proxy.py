@@ -2,7 +2,8 @@
 """proxy.py LISTEN UPSTREAM DIR: what stands between everybody and nova-api.
 
 Forwards each request as it came and the answer as it comes. A backend that isn't there gives 503, as behind
-any load balancer. Writes are noted in DIR/writes.jsonl: what was asked of Nova, when, and its answer.
+any load balancer. Writes are noted in DIR/writes.jsonl: what was asked of Nova, when, from where, and its answer. While
+DIR/note-reads exists, reads are noted in DIR/reads.jsonl.
 While DIR/lose-answer exists, an evacuation that Nova accepted is never answered: the connection is closed. The
 file holds how many answers to lose, or "all".
 """
@@ -43,13 +44,13 @@ def take_lost_answer(directory):
     return True
 
 
-def note(directory, line, body, answer, lost, began):
+def note(directory, writer, line, body, answer, lost, began):
     method, path = line.split()[:2]
     status = answer[9:12].decode("ascii", "replace")
-    with open(directory / "writes.jsonl", "a") as f:
-        f.write(json.dumps({"time": round(began, 3), "took": round(time.time() - began, 3), "method": method, "path": path,
-                            "body": body[:2000].decode("utf-8", "replace"), "status": int(status) if status.isdigit() else 0,
-                            "lost": lost}) + "\n")
+    with open(directory / ("reads.jsonl" if method in ("GET", "HEAD") else "writes.jsonl"), "a") as f:
+        f.write(json.dumps({"time": round(began, 3), "took": round(time.time() - began, 3), "from": writer.get_extra_info("peername", "?")[0],
+                            "method": method, "path": path, "body": body[:2000].decode("utf-8", "replace"),
+                            "status": int(status) if status.isdigit() else 0, "lost": lost}) + "\n")
 
 
 async def serve(upstream, directory, reader, writer):
@@ -66,21 +67,25 @@ async def serve(upstream, directory, reader, writer):
         except OSError:
             writer.write(DOWN)
             if writes:
-                note(directory, line, body, DOWN, False, began)
+                note(directory, writer, line, body, DOWN, False, began)
             return await writer.drain()
         try:
             up_writer.write(re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head[:-4]) + b"\r\nConnection: close\r\n\r\n" + body)
             await up_writer.drain()
             if not writes:
+                answer = b""
                 while chunk := await asyncio.wait_for(up_reader.read(65536), ANSWER_S):
+                    answer = answer or chunk
                     writer.write(chunk)
                     await writer.drain()
+                if (directory / "note-reads").exists():
+                    note(directory, writer, line, body, answer, False, began)
                 return
             answer = await asyncio.wait_for(up_reader.read(), ANSWER_S)
         finally:
             up_writer.close()
         lost = evacuates and answer[9:10] == b"2" and take_lost_answer(directory)
-        note(directory, line, body, answer, lost, began)
+        note(directory, writer, line, body, answer, lost, began)
         if not lost:
             writer.write(answer)
             await writer.drain()

@@ -2,7 +2,7 @@
 """Who runs what, read from the kernel and from nobody's word. truth.py now | pids HOST SERVICE | record FILE | report FILE
 
 now     one JSON document: per host power, boot, processes, QEMU uuids, cut planes
-record  appends a line whenever a QEMU begins or ends, until it is ended by a signal; looks every 20 ms (an eighth of a core)
+record  appends a line whenever a QEMU or a nova-compute begins or ends, until it is ended by a signal; looks every 20 ms (an eighth of a core)
 report  of such a file: at most how many QEMUs a uuid had at one time, and where
 
 A QEMU's begin is the kernel's (its start time, 10 ms); its end is when it was first missed. So what is
@@ -84,13 +84,14 @@ def record(path):
     began_at = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     seen = {}
     with open(path, "a", buffering=1) as f:
-        def say(what, host, pid, uuid, at):
-            f.write(json.dumps({"at": round(at, 3), "what": what, "host": host, "pid": pid, "uuid": uuid}) + "\n")
+        def say(what, host, pid, name, at):
+            who = {"uuid": name[5:]} if name.startswith("qemu ") else {"service": name}
+            f.write(json.dumps({"at": round(at, 3), "what": what, "host": host, "pid": pid, **who}) + "\n")
         while True:
             here = {}
             for host, pid, argv, _, start in processes():
-                if uuid := qemu_uuid(argv):
-                    here[(pid, start)] = (host, pid, uuid)
+                if (name := name_of(argv)) and (name == "nova-compute" or name.startswith("qemu ")):
+                    here[(pid, start)] = (host, pid, name)
             for key in here.keys() - seen.keys():
                 say("begin", *here[key], began_at + key[1])
             for key in seen.keys() - here.keys():
@@ -102,7 +103,7 @@ def record(path):
 def report(path):
     """{uuid: {max, where, runs}}; max > 1: it ran twice at once."""
     out, events = {}, [json.loads(line) for line in open(path)]
-    for e in sorted(events, key=lambda e: (e["at"], e["what"] == "begin")):
+    for e in sorted((e for e in events if "uuid" in e), key=lambda e: (e["at"], e["what"] == "begin")):
         vm = out.setdefault(e["uuid"], {"max": 0, "twice_at": [], "runs": [], "_now": {}})
         if e["what"] == "begin":
             vm["_now"][e["pid"]] = e["host"]

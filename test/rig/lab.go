@@ -45,9 +45,11 @@ type Truth struct {
 	Cut       []string `json:"cut"`
 }
 
-// Write is one write that was asked of nova-api, as the proxy before it saw it.
+// Write is one request to nova-api, as the proxy before it saw it: when it came, how long it took, from which address.
 type Write struct {
 	Time   float64 `json:"time"`
+	Took   float64 `json:"took"`
+	From   string  `json:"from"`
 	Method string  `json:"method"`
 	Path   string  `json:"path"`
 	Body   string  `json:"body"`
@@ -121,10 +123,15 @@ func (l *Lab) Truth(t testing.TB) map[string]Truth {
 }
 
 // Writes lists what was asked of nova-api since a moment.
-func (l *Lab) Writes(t testing.TB, since time.Time) []Write {
+func (l *Lab) Writes(t testing.TB, since time.Time) []Write { return l.noted(t, "writes", since) }
+
+// Reads lists what was read from nova-api since a moment, while `lab nova reads on` is in force.
+func (l *Lab) Reads(t testing.TB, since time.Time) []Write { return l.noted(t, "reads", since) }
+
+func (l *Lab) noted(t testing.TB, what string, since time.Time) []Write {
 	t.Helper()
 	var out []Write
-	s := bufio.NewScanner(strings.NewReader(l.Do(t, "nova", "writes", fmt.Sprintf("%.3f", float64(since.UnixMilli())/1000))))
+	s := bufio.NewScanner(strings.NewReader(l.Do(t, "nova", what, fmt.Sprintf("%.3f", float64(since.UnixMilli())/1000))))
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
 		var w Write

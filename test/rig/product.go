@@ -5,10 +5,13 @@ package rig
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,9 +30,16 @@ type Product struct {
 	Config string
 	API    *client.Client
 
+	Name    string // of three: which one it is, and its address on the management plane
+	Address string
+
 	dir    string // its configuration, data and log
 	apiURL string
-	agents string // address of the agents' port
+	agents string     // address of the agents' port
+	token  string     // "": the one in its data directory
+	net    string     // network namespace it runs in, "": the machine's own
+	caFile string     // of the API's certificate, "": clear text on loopback
+	behind []*Product // the front of a cluster asks these
 
 	cmd  *exec.Cmd
 	done chan error
@@ -78,14 +88,18 @@ func freeAddress(t testing.TB, host string) string {
 }
 
 // Start begins the server; its log is appended to server.log.
-func (p *Product) Start(t testing.TB) {
+func (p *Product) Start(t testing.TB, flags ...string) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(p.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(p.Binary, "server", "--config", p.Config)
+	args := append([]string{p.Binary, "server", "--config", p.Config}, flags...)
+	if p.net != "" {
+		args = append([]string{"nsenter", "--net=/run/netns/" + p.net}, args...) // becomes the server: same pid
+	}
+	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	p.cmd.Env = append(os.Environ(), "HOME="+p.dir)
@@ -106,11 +120,7 @@ func (p *Product) Ready(t testing.TB, limit time.Duration) {
 			t.Fatalf("the server ended: %v\n%s", err, p.Log(40))
 		default:
 		}
-		token, err := os.ReadFile(p.tokenFile())
-		if err != nil {
-			return err.Error()
-		}
-		if p.API, err = client.New(p.apiURL, string(token), nil); err != nil {
+		if err := p.connect(); err != nil {
 			return err.Error()
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -120,6 +130,34 @@ func (p *Product) Ready(t testing.TB, limit time.Duration) {
 		}
 		return ""
 	})
+}
+
+// connect makes the client.
+func (p *Product) connect() error {
+	token, err := p.adminToken()
+	if err != nil {
+		return err
+	}
+	var transport http.RoundTripper
+	if p.caFile != "" {
+		pem, err := os.ReadFile(p.caFile)
+		if err != nil {
+			return err
+		}
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(pem)
+		transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	}
+	p.API, err = client.New(p.apiURL, token, transport)
+	return err
+}
+
+func (p *Product) adminToken() (string, error) {
+	if p.token != "" {
+		return p.token, nil
+	}
+	text, err := os.ReadFile(p.tokenFile())
+	return string(text), err
 }
 
 // Kill ends it as a power cut of its machine would; stop as an init system would.
@@ -196,9 +234,9 @@ func (p *Product) Run(args ...string) Result {
 	cmd := exec.CommandContext(ctx, p.Binary, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.Env = append(os.Environ(), "NINELIVES_SERVER="+p.apiURL, "NO_COLOR=1")
-	if token, err := os.ReadFile(p.tokenFile()); err == nil {
-		cmd.Env = append(cmd.Env, "NINELIVES_TOKEN="+string(token))
+	cmd.Env = append(os.Environ(), "NINELIVES_SERVER="+p.apiURL, "NINELIVES_CA_FILE="+p.caFile, "NO_COLOR=1")
+	if token, err := p.adminToken(); err == nil {
+		cmd.Env = append(cmd.Env, "NINELIVES_TOKEN="+token)
 	}
 	err := cmd.Run()
 	r := Result{Stdout: out.String(), Stderr: errs.String()}
@@ -231,11 +269,23 @@ func (p *Product) JSON(t testing.TB, into any, args ...string) {
 	}
 }
 
-// Status, Host and Incident ask the API: quicker than the command line.
+// Status, Host and Incident ask the API: quicker than the command line. Of several servers the leader's status counts.
 func (p *Product) Status() (api.Status, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return p.API.Status(ctx)
+	if len(p.behind) == 0 {
+		return p.API.Status(ctx)
+	}
+	var last api.Status
+	err := errors.New("no server answers")
+	for _, one := range p.behind {
+		if s, e := one.API.Status(ctx); e == nil {
+			if last, err = s, nil; s.Leads {
+				return s, nil
+			}
+		}
+	}
+	return last, err
 }
 
 // Host is one host.
@@ -264,3 +314,17 @@ func (p *Product) Incident(host string, since time.Time) (api.IncidentDetail, bo
 
 // DataDir is the server's data directory.
 func (p *Product) DataDir() string { return filepath.Dir(p.tokenFile()) }
+
+// Runs reports whether its process is there.
+func (p *Product) Runs() bool {
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case err := <-p.done:
+		p.done <- err
+		return false
+	default:
+		return true
+	}
+}

@@ -18,7 +18,8 @@ import (
 type Rig struct {
 	Lab      *Lab
 	Nova     *Nova
-	Main     *Product
+	Main     *Product   // the server, or the front of all
+	Servers  []*Product // each of them
 	Watch    *Watch
 	Machines map[string]Machine
 }
@@ -48,7 +49,9 @@ hosts:
 
 // SetUp brings up the lab if needed and the product on it, from nothing: one server, an agent on every host, devices, a
 // policy, armed; it returns when every host is protected.
-func SetUp(t *testing.T) *Rig {
+func SetUp(t *testing.T) *Rig { return setUp(t, (*Rig).oneServer) }
+
+func setUp(t *testing.T, servers func(*Rig, *testing.T, string)) *Rig {
 	t.Helper()
 	began := time.Now()
 	say := func(what string) { t.Logf("%5.0f s  %s", time.Since(began).Seconds(), what) }
@@ -63,18 +66,15 @@ func SetUp(t *testing.T) *Rig {
 	f.Lab.up(t)
 	say("the lab is up")
 	f.Nova, f.Machines = newNova(t, f.Lab), f.Lab.machines(t)
-	dir := filepath.Join(f.Lab.Run, "e2e")
-	if err := os.RemoveAll(dir); err != nil {
+	f.leftovers(t)
+	if err := os.RemoveAll(f.dir()); err != nil {
 		t.Fatal(err)
 	}
 	// Hosts boot a binary of their own: a rebuilt one must not change below their feet.
-	own := filepath.Join(dir, "ninelives")
+	own := filepath.Join(f.dir(), "ninelives")
 	copyFile(t, binary, own)
 	f.Lab.Do(t, "use", own)
-	f.Main = NewProduct(t, own, ServerSpec{Dir: filepath.Join(dir, "server"), Agents: "10.77.0.1", Clouds: filepath.Join(f.Lab.Run, "clouds.yaml")})
-	f.Main.Start(t)
-	t.Cleanup(func() { f.Main.Stop() })
-	f.Main.Ready(t, 60*time.Second)
+	servers(f, t, own)
 	say("the server answers")
 	f.normalise(t)
 	f.join(t)
@@ -89,6 +89,16 @@ func SetUp(t *testing.T) *Rig {
 	f.Watch = StartWatch(f.Nova)
 	t.Cleanup(f.Watch.End)
 	return f
+}
+
+func (f *Rig) dir() string { return filepath.Join(f.Lab.Run, "e2e") }
+
+func (f *Rig) oneServer(t *testing.T, binary string) {
+	f.Main = NewProduct(t, binary, ServerSpec{Dir: filepath.Join(f.dir(), "server"), Agents: "10.77.0.1", Clouds: filepath.Join(f.Lab.Run, "clouds.yaml")})
+	f.Servers = []*Product{f.Main}
+	f.Main.Start(t)
+	t.Cleanup(func() { f.Main.Stop() })
+	f.Main.Ready(t, 60*time.Second)
 }
 
 func copyFile(t testing.TB, from, to string) {
@@ -159,8 +169,12 @@ func (f *Rig) AgentConfig(t testing.TB, m Machine, ownStore bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("host: %s\nservers: [%q]\nplanes: {management: %s, storage: %s}\ndata: %s\nidentity: {uuid: %s}\nnova_conf: %s\nlabels: {switch: %s}\n",
-		m.Host, f.Main.agents, m.Management, m.Storage, filepath.Join(m.Dir, "agent"), m.Identity, filepath.Join(f.Lab.Run, "etc", "nova", m.Host+".conf"), f.leaf(m.Host))
+	var servers []string
+	for _, p := range f.Servers {
+		servers = append(servers, fmt.Sprintf("%q", p.agents))
+	}
+	text := fmt.Sprintf("host: %s\nservers: [%s]\nplanes: {management: %s, storage: %s}\ndata: %s\nidentity: {uuid: %s}\nnova_conf: %s\nlabels: {switch: %s}\n",
+		m.Host, strings.Join(servers, ", "), m.Management, m.Storage, filepath.Join(m.Dir, "agent"), m.Identity, filepath.Join(f.Lab.Run, "etc", "nova", m.Host+".conf"), f.leaf(m.Host))
 	text += fmt.Sprintf("stores:\n  - {path: %s, kind: nfs, identity: %s}\n", instances, strings.TrimSpace(string(store)))
 	if !m.Real {
 		// The machine's own directory is shared by all fake hosts, and they have no libvirt.
@@ -219,16 +233,25 @@ func (f *Rig) Put(t testing.TB, path, text string) {
 // ApplyPolicy puts the rows' policy in force with other storm settings.
 func (f *Rig) ApplyPolicy(t testing.TB, stormPercent int, cooldown string) {
 	t.Helper()
-	path := filepath.Join(f.Lab.Run, "e2e", "policy.yaml")
+	path := filepath.Join(f.dir(), "policy.yaml")
 	f.Put(t, path, fmt.Sprintf(policyText, stormPercent, cooldown))
 	f.Main.Do(t, "policy", "apply", path)
+}
+
+// logs are the ends of all servers' logs.
+func (f *Rig) logs(lines int) string {
+	var out strings.Builder
+	for _, p := range f.Servers {
+		fmt.Fprintf(&out, "==> %s\n%s\n", p.dir, p.Log(lines))
+	}
+	return out.String()
 }
 
 // Settled waits until every host is up, protected and could be fenced, Nova takes VMs on it, and no incident is open.
 func (f *Rig) Settled(t testing.TB, limit time.Duration) {
 	t.Helper()
 	if why := Await(limit, f.unsettled); why != "" {
-		t.Fatalf("not quiet within %v: %s\n%s", limit, why, f.Main.Log(60))
+		t.Fatalf("not quiet within %v: %s\n%s", limit, why, f.logs(60))
 	}
 }
 
@@ -292,6 +315,8 @@ func (f *Rig) Keep(t testing.TB, row string, hosts []string, since time.Time) st
 			fmt.Fprintf(&out, "no incident of %s to be had: %v\n", host, err)
 		}
 	}
-	save("server.log", f.Main.Log(5000), 40)
+	for _, p := range f.Servers {
+		save(filepath.Base(p.dir)+".log", p.Log(5000), 40)
+	}
 	return out.String()
 }

@@ -23,7 +23,7 @@ bmc_start() { # HOST [IDENTITY]
 name "$h"
 set_working_mc 0x20
   startlan 1
-    addr 127.0.0.1 $(bmc_port "$h")
+    addr $CTRL $(bmc_port "$h")
     priv_limit admin
     allowed_auths_callback none md2 md5 straight
     allowed_auths_user md2 md5 straight

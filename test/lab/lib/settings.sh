@@ -17,7 +17,7 @@ LAB_DOWN_TIME=${LAB_DOWN_TIME:-20}             # s, nova [DEFAULT] service_down_
 LAB_PASSWORD=${LAB_PASSWORD:-lab-secret}       # one password for everything OpenStack
 LAB_BMC_USER=${LAB_BMC_USER:-admin}
 LAB_BMC_PASSWORD=${LAB_BMC_PASSWORD:-bmc-secret}   # IPMI 2.0: at most 20 characters
-LAB_BMC_PORT=${LAB_BMC_PORT:-6230}             # the BMC of host number N: 127.0.0.1, UDP LAB_BMC_PORT+N
+LAB_BMC_PORT=${LAB_BMC_PORT:-6230}             # the BMC of host number N: the controller, UDP LAB_BMC_PORT+N
 LAB_NINELIVES=${LAB_NINELIVES:-$RUN/bin/ninelives} # what the hosts run as agent and gate, if it is there
 
 MANAGEMENT=10.77.0                             # planes: the controller is .1, host number N is .(10+N)
