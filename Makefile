@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED = 0
 LDFLAGS = -s -w -X main.version=$(VERSION)
 
-.PHONY: help build demo test race lint units nspawn fuzz chaos-sim model lab-up lab-down e2e e2e-full bench bench-false bench-scale generate clean
+.PHONY: help build demo test race lint units nspawn fuzz chaos-sim model lab-up lab-down e2e e2e-full bench bench-false bench-false-real bench-scale generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ soak-planted: ## after how many schedules the soak finds each planted bug
 	printf '%-16s ' "$$bug"; NINELIVES_PLANTED=$$bug bin/soak-planted -test.v -test.run 'TestSoak$$' -soak.until -soak.replay 0 -soak.n $(N) | grep -e 'found after' -e 'schedules in'; done
 
 FORCE:
+
+bench-false-real: build ## the same for some minutes on real networks: namespaces, iptables' loss, stopped processes (root)
+	$(GO) test -tags bench -count=1 -timeout 60m ./test/falseverdict -v
 
 generate: ## the pages that are made from code
 	$(GO) test ./internal/house -run Pages -update

@@ -177,6 +177,9 @@ func (p *Product) end(s syscall.Signal, limit time.Duration) {
 	p.cmd = nil
 }
 
+// Signal sends the server's process a signal.
+func (p *Product) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
 // Ends waits for the process to end by itself and returns its exit code, -1 if it doesn't.
 func (p *Product) Ends(limit time.Duration) int {
 	select {
