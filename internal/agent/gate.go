@@ -27,15 +27,18 @@ const huntFor = 10 * time.Minute
 //	  │  └──────────(not if by hand)───────┘ │
 //	  └───────────── another boot ───────────┘
 type gateRecord struct {
-	Format     int       `json:"format"`
-	Boot       string    `json:"boot"`
-	Open       bool      `json:"open"`
-	ByHand     bool      `json:"by_hand,omitempty"` // opened by an operator, in this boot
-	Reason     string    `json:"reason"`
-	Generation uint64    `json:"generation,omitempty"` // of the order in force; 0: none in this boot
-	Epoch      uint64    `json:"epoch,omitempty"`      // of that order
-	Forbidden  []string  `json:"forbidden,omitempty"`  // VMs that must not start here; kept from boot to boot until an order replaces them
-	Opened     time.Time `json:"opened,omitzero"`      // when it opened, or was last told of VMs to hunt; wall clock
+	Format     int      `json:"format"`
+	Boot       string   `json:"boot"`
+	Open       bool     `json:"open"`
+	ByHand     bool     `json:"by_hand,omitempty"` // opened by an operator, in this boot
+	Reason     string   `json:"reason"`
+	Generation uint64   `json:"generation,omitempty"` // of the order in force; 0: none in this boot
+	Epoch      uint64   `json:"epoch,omitempty"`      // of that order
+	Forbidden  []string `json:"forbidden,omitempty"`  // VMs that must not start here; kept from boot to boot until an order replaces them
+
+	// Opened is how long after the boot it opened, or was last told of VMs to hunt. A wall clock that is set right, as
+	// on many a host after its boot, neither ends the hunt nor prolongs it.
+	Opened time.Duration `json:"opened_after_boot_ns,omitempty"`
 }
 
 const gateFormat = 1
@@ -81,7 +84,8 @@ func (g gateRecord) forBoot(boot string) gateRecord {
 
 // obey applies a server's order. A leader's generations count up; a later leader (a higher epoch) may begin lower, as
 // its clock isn't its predecessor's. An operator's opening outlives a server's closing in that boot, but not its list.
-func (g gateRecord) obey(o *agentv1.GateOrder, now time.Time) (gateRecord, error) {
+// up is the time since the boot, here and below.
+func (g gateRecord) obey(o *agentv1.GateOrder, up time.Duration) (gateRecord, error) {
 	if boot, err := transport.BootFromBytes(o.GetBoot()); err != nil || boot.String() != g.Boot {
 		return g, errors.New("the order is for another boot")
 	}
@@ -108,19 +112,19 @@ func (g gateRecord) obey(o *agentv1.GateOrder, now time.Time) (gateRecord, error
 	more := slices.ContainsFunc(next.Forbidden, func(u string) bool { return !slices.Contains(g.Forbidden, u) })
 	switch {
 	case !next.Open:
-		next.Opened = time.Time{}
+		next.Opened = 0
 	case !g.Open || more || g.Generation == 0:
-		next.Opened = now
+		next.Opened = up
 	}
 	return next, nil
 }
 
 // byHand opens the gate of this boot on an operator's word. What the last order forbade stays forbidden.
-func (g gateRecord) byHand(reason string, now time.Time) gateRecord {
+func (g gateRecord) byHand(reason string, up time.Duration) gateRecord {
 	next := g
 	next.Open, next.ByHand, next.Reason = true, true, "opened by hand: "+reason
 	if !g.Open {
-		next.Opened = now
+		next.Opened = up
 	}
 	return next
 }
@@ -140,8 +144,8 @@ func (g gateRecord) refuses(boot, vm string) string {
 
 // hunted are the VMs to be killed wherever they run on this host: those that an order of this very boot forbids, while
 // the gate is closed and for huntFor after it opened. A list of an earlier boot only keeps VMs from starting.
-func (g gateRecord) hunted(now time.Time) []string {
-	if g.Generation == 0 || g.Open && now.Sub(g.Opened) > huntFor {
+func (g gateRecord) hunted(up time.Duration) []string {
+	if g.Generation == 0 || g.Open && up-g.Opened > huntFor {
 		return nil
 	}
 	return g.Forbidden

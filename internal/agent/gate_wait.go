@@ -95,7 +95,7 @@ func OpenByHand(cfg Config, reason string) (forbidden int, err error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return 0, fmt.Errorf("cannot open the gate: %w", err)
 	}
-	rec, _, err := changeGate(cfg.Data, gateRecord{}.forBoot(boot.String()), func(g gateRecord) (gateRecord, error) { return g.byHand(reason, now()), nil })
+	rec, _, err := changeGate(cfg.Data, gateRecord{}.forBoot(boot.String()), func(g gateRecord) (gateRecord, error) { return g.byHand(reason, sinceBoot()), nil })
 	if err != nil {
 		return 0, fmt.Errorf("cannot open the gate: %w", err)
 	}

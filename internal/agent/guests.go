@@ -52,7 +52,7 @@ type table struct {
 }
 
 func newTable(proc string) *table {
-	return &table{proc: proc, now: now, known: map[int]*process{}, buf: make([]byte, 16<<10)}
+	return &table{proc: proc, now: time.Now, known: map[int]*process{}, buf: make([]byte, 16<<10)}
 }
 
 // guests lists the QEMU processes; see Machine.

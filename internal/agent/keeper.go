@@ -31,6 +31,7 @@ const (
 type keeper struct {
 	dir, boot string
 	log       *slog.Logger
+	up        func() time.Duration // since the boot
 
 	mu   sync.Mutex
 	rec  gateRecord
@@ -41,7 +42,7 @@ type keeper struct {
 }
 
 func newKeeper(dir, boot string, log *slog.Logger) *keeper {
-	return &keeper{dir: dir, boot: boot, log: log, rec: gateRecord{}.forBoot(boot)}
+	return &keeper{dir: dir, boot: boot, log: log, up: sinceBoot, rec: gateRecord{}.forBoot(boot)}
 }
 
 // begin takes up the record of this boot, or closes the gate of a new one. Trouble with the disk doesn't keep the agent
@@ -82,7 +83,7 @@ func (k *keeper) obey(o *agentv1.GateOrder) (changed bool, err error) {
 // carryOut is obey with k.mu held.
 func (k *keeper) carryOut(o *agentv1.GateOrder) (changed bool, err error) {
 	k.due = nil
-	err = k.change(func(g gateRecord) (gateRecord, error) { return g.obey(o, now()) })
+	err = k.change(func(g gateRecord) (gateRecord, error) { return g.obey(o, k.up()) })
 	if errors.Is(err, errStaleGate) {
 		return false, nil
 	}
@@ -118,10 +119,10 @@ func (k *keeper) refresh() {
 func (k *keeper) hunted() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	list := k.rec.hunted(now())
+	list := k.rec.hunted(k.up())
 	if k.due != nil {
-		if next, err := k.rec.obey(k.due, now()); err == nil {
-			list = next.hunted(now())
+		if next, err := k.rec.obey(k.due, k.up()); err == nil {
+			list = next.hunted(k.up())
 		}
 	}
 	return list
@@ -220,7 +221,7 @@ func changeGate(dir string, known gateRecord, f func(gateRecord) (gateRecord, er
 }
 
 func equalGate(a, b gateRecord) bool {
-	return sameGate(a, b) && a.Format == b.Format && a.Epoch == b.Epoch && a.Opened.Equal(b.Opened)
+	return sameGate(a, b) && a.Format == b.Format && a.Epoch == b.Epoch && a.Opened == b.Opened
 }
 
 // replaceFile writes a file anew at once: after a crash there is the old content or the new, never half of it.

@@ -26,17 +26,17 @@ func FuzzGateOrder(f *testing.F) {
 	f.Add(order(gateOrder(f, bootTwo, 3, 1, true)), order(gateOrder(f, bootOne, 4, 1, true, "x")), false)
 	f.Add([]byte{}, []byte{0xff}, false)
 	f.Fuzz(func(t *testing.T, first, second []byte, byHand bool) {
-		now := time.Unix(1, 0)
+		up := time.Second
 		g := gateRecord{}.forBoot(bootOne)
 		if byHand {
-			g = g.byHand("x", now)
+			g = g.byHand("x", up)
 		}
 		for _, raw := range [][]byte{first, second} {
 			o := &agentv1.GateOrder{}
 			if proto.Unmarshal(raw, o) != nil {
 				return
 			}
-			next, err := g.obey(o, now)
+			next, err := g.obey(o, up)
 			if err != nil {
 				if !equalGate(g, next) {
 					t.Errorf("a refused order (%v) changed %+v to %+v", err, g, next)

@@ -255,7 +255,7 @@ func (u *uplink) sent(m *agentv1.FromServer) {
 
 // look tells the servers what has changed on the host, and ends what must not run here.
 func (a *agentOn) look() {
-	for _, id := range a.gate.Hunted(time.Now()) {
+	for _, id := range a.gate.Hunted(time.Since(a.c.began)) {
 		if slices.Contains(a.c.w.Guests(a.host), id) {
 			a.c.note("%s ends %s, which must not run there", a.host, a.c.vm(id))
 			a.c.w.KillGuest(a.host, id)

@@ -93,7 +93,7 @@ func newCluster(o Options) (*cluster, error) {
 		c.agents[host] = a
 		a.begin(w.Host(host).Boot)
 		open := transportOpen(w.Host(host).Boot)
-		if err := a.gate.Obey(open, time.Now()); err != nil {
+		if err := a.gate.Obey(open, time.Since(c.began)); err != nil {
 			return nil, err
 		}
 		c.after(c.span(0, pulse), a.beat)

@@ -24,7 +24,7 @@ func (a *agentOn) order(u *uplink, m *agentv1.FromServer) {
 			a.c.note("%s refuses a gate order: %v", a.host, err)
 			return
 		}
-		err := a.gate.Obey(k.Gate, time.Now())
+		err := a.gate.Obey(k.Gate, time.Since(a.c.began))
 		a.c.note("%s gate open=%t forbidden=%d: %v", a.host, a.gate.Open(), len(a.gate.Forbidden()), err)
 		a.enforce()
 		a.look()
