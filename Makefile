@@ -63,6 +63,9 @@ bench-scale: ## one server against 1,000, 3,000 and 10,000 agents on loopback; N
 bench-false: ## no false verdict: 1,000 hosts, 24 simulated hours, and the server in trouble (10 min of a free core)
 	NINELIVES_FALSE_HOSTS=1000 NINELIVES_FALSE_HOURS=24 $(GO) test -count=1 -timeout 180m -run TestNoFalseVerdicts -v ./internal/sim/quiet
 
+bench-false-real: build ## the same for some minutes on real networks: namespaces, iptables' loss, stopped processes (root)
+	@trap test/falseverdict/clean EXIT; trap 'exit 1' INT TERM; $(GO) test -tags bench -count=1 -timeout 60m ./test/falseverdict -v
+
 .PHONY: soak soak-planted FORCE
 # The soak's own Go: the same code of ours, on a runtime that leaves nothing to chance.
 REPLAY = bin/.replay/overlay.json
@@ -86,9 +89,6 @@ soak-planted: ## after how many schedules the soak finds each planted bug
 	printf '%-16s ' "$$bug"; NINELIVES_PLANTED=$$bug bin/soak-planted -test.v -test.run 'TestSoak$$' -soak.until -soak.replay 0 -soak.n $(N) | grep -e 'found after' -e 'schedules in'; done
 
 FORCE:
-
-bench-false-real: build ## the same for some minutes on real networks: namespaces, iptables' loss, stopped processes (root)
-	$(GO) test -tags bench -count=1 -timeout 60m ./test/falseverdict -v
 
 generate: ## the pages that are made from code
 	$(GO) test ./internal/house -run Pages -update

@@ -38,15 +38,10 @@ func must(t testing.TB, words ...string) {
 // layCables makes the bridges, and each host's namespace with one interface a plane, which loses packets both ways.
 func layCables(t testing.TB, hosts []*host, loss string) {
 	t.Helper()
+	must(t, "./clean") // a run that was killed leaves them behind
 	t.Cleanup(func() {
-		for _, h := range hosts {
-			for p := range planes {
-				_ = try("ip", "link", "del", h.cable(p)) // the kernel takes its time over a namespace and what is in it
-			}
-			_ = try("ip", "netns", "del", h.namespace())
-		}
-		for p := range planes {
-			_ = try("ip", "link", "del", bridge(p))
+		if err := try("./clean"); err != nil {
+			t.Error(err)
 		}
 	})
 	for p := range planes {

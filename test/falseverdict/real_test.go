@@ -5,11 +5,7 @@ package falseverdict
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,7 +14,6 @@ import (
 
 	"github.com/ninelives-ha/ninelives/internal/api"
 	"github.com/ninelives-ha/ninelives/internal/sim/wire"
-	"github.com/ninelives-ha/ninelives/internal/sim/world"
 	"github.com/ninelives-ha/ninelives/test/rig"
 )
 
@@ -75,153 +70,6 @@ func TestNoFalseVerdictOnRealNetworks(t *testing.T) {
 	oneDies(t, server, hosts[hostCount-1])
 }
 
-func startServer(t *testing.T, cloud *wire.Cloud) *rig.Product {
-	t.Helper()
-	dir := t.TempDir()
-	clouds := filepath.Join(dir, "clouds.yaml")
-	text := fmt.Sprintf("clouds:\n  lab:\n    region_name: %s\n    auth: {auth_url: %q, username: %s, password: %s, project_name: %s, user_domain_name: Default, project_domain_name: Default}\n",
-		wire.Region, cloud.AuthURL(), wire.Username, wire.Password, wire.ProjectName)
-	if err := os.WriteFile(clouds, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	binary, err := filepath.Abs("../../bin/ninelives")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := rig.NewProduct(t, binary, rig.ServerSpec{Dir: dir, Agents: "10.79.0.1", Clouds: clouds})
-	p.Start(t)
-	t.Cleanup(p.Stop)
-	p.Ready(t, 2*time.Minute)
-	rig.Within(t, time.Minute, "the server leads and knows Nova's hosts", func() string {
-		st, err := p.Status()
-		if err != nil {
-			return err.Error()
-		}
-		if !st.Leads || st.Hosts.Total < hostCount {
-			return fmt.Sprintf("leads: %t, hosts: %d", st.Leads, st.Hosts.Total)
-		}
-		return ""
-	})
-	return p
-}
-
-// startAgents joins an agent in each namespace, with a boot of its own, and binds the hosts' BMCs.
-func startAgents(t *testing.T, cloud *wire.Cloud, server *rig.Product, hosts []*host) {
-	t.Helper()
-	agents := regexp.MustCompile(`agents: "([^"]+)"`).FindStringSubmatch(server.Text())[1]
-	dir := t.TempDir()
-	var devices strings.Builder
-	devices.WriteString("hosts:\n")
-	for _, h := range hosts {
-		home := filepath.Join(dir, h.name)
-		token, err := server.API.CreateToken(t.Context(), h.name, time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var id, serial string
-		cloud.World(func(w *world.World) { id, serial = w.Host(h.name).Identity, w.Host(h.name).Serial })
-		bmc := cloud.BMC(h.name)
-		boot, err := os.ReadFile("/proc/sys/kernel/random/uuid")
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(t, filepath.Join(home, "boot_id"), string(boot))
-		write(t, filepath.Join(home, "nova.conf"), "[DEFAULT]\nhost = "+h.name+"\n") // not this machine's
-		write(t, filepath.Join(home, "bmc.pass"), bmc.Password+"\n")
-		write(t, filepath.Join(home, "agent.yaml"), fmt.Sprintf(
-			"host: %s\nservers: [%q]\nplanes: {management: %s, storage: %s}\ndata: %s\nidentity: {uuid: %s, serial: %q}\nlabels: {rack: r%d}\nnova_conf: %s\nlibvirt_hook: %s\nstores: [{path: %s, kind: nfs, identity: shared}]\n",
-			h.name, agents, address(0, h.n), address(1, h.n), filepath.Join(home, "data"), id, serial, h.n/perRack, filepath.Join(home, "nova.conf"), filepath.Join(home, "qemu"), home))
-		fmt.Fprintf(&devices, "  %s:\n    levels:\n      - - {driver: %s, address: %q, username: %s, password_file: %s}\n",
-			h.name, bmc.Driver, bmc.Address, bmc.User, filepath.Join(home, "bmc.pass"))
-		h.start(t, server.Binary, home, token)
-	}
-	if _, err := server.API.ImportDevices(t.Context(), api.File{Path: "devices.yaml", Source: devices.String()}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (h *host) start(t *testing.T, binary, home string, token api.Token) {
-	t.Helper()
-	h.log = filepath.Join(home, "agent.log")
-	log, err := os.Create(h.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	// ip netns exec gives the process mounts of its own, so that each host can have its own boot.
-	h.agent = exec.Command("ip", "netns", "exec", h.namespace(), "sh", "-c",
-		`mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id && exec "$2" agent --config "$1/agent.yaml"`, "sh", home, binary)
-	h.agent.Env = append(os.Environ(), "NINELIVES_TOKEN="+token.Token)
-	h.agent.Stdout, h.agent.Stderr = log, log
-	h.agent.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := h.agent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = h.agent.Process.Kill()
-		_ = h.agent.Wait()
-	})
-}
-
-// troubles befall a host every two seconds, a quarter of them at most at a time, and the server now and then: it is
-// stopped for 5 s, once in a while for 10 s. It returns how often.
-func troubles(t *testing.T, server *rig.Product, hosts []*host, long time.Duration) (pauses int) {
-	t.Helper()
-	r := rand.New(rand.NewPCG(uint64(number("NINELIVES_FALSE_SEED", 1)), 79))
-	type ending struct {
-		at  time.Time
-		end func() error
-	}
-	var under []ending
-	check := func(err error) {
-		if err != nil {
-			t.Error(err)
-		}
-	}
-	end, nextHost, nextPause := time.Now().Add(long), time.Now(), time.Now().Add(10*time.Second)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for now := range tick.C {
-		kept := under[:0]
-		for _, e := range under {
-			if now.Before(e.at) && now.Before(end) {
-				kept = append(kept, e)
-				continue
-			}
-			check(e.end())
-		}
-		under = kept
-		if now.After(end) && len(under) == 0 {
-			return pauses
-		}
-		if h := hosts[r.IntN(len(hosts))]; now.After(nextHost) && !h.busy && len(under) < len(hosts)/4 && now.Before(end) {
-			took, stop, err := h.befall(r)
-			check(err)
-			under, nextHost = append(under, ending{now.Add(took), stop}), now.Add(2*time.Second)
-		}
-		if now.After(nextPause) && now.Before(end) {
-			pause := 5 * time.Second
-			if pauses%4 == 3 {
-				pause = 10 * time.Second
-			}
-			check(server.Signal(syscall.SIGSTOP))
-			under = append(under, ending{now.Add(pause), func() error { return server.Signal(syscall.SIGCONT) }})
-			pauses, nextPause = pauses+1, now.Add(pause+time.Duration(10+r.IntN(15))*time.Second)
-		}
-	}
-	return pauses
-}
-
 // report compares the server's verdicts with what had befallen the hosts.
 func report(t *testing.T, server *rig.Product, hosts []*host, begun time.Time, pauses int) {
 	t.Helper()
@@ -231,7 +79,7 @@ func report(t *testing.T, server *rig.Product, hosts []*host, begun time.Time, p
 	if err != nil {
 		t.Fatal(err)
 	}
-	names, befell, kinds := map[string]*host{}, map[string]int{}, map[string]int{}
+	names, befell, verdicts := map[string]*host{}, map[string]int{}, map[string]int{}
 	for _, h := range hosts {
 		names[h.name] = h
 		for _, p := range h.past {
@@ -240,8 +88,7 @@ func report(t *testing.T, server *rig.Product, hosts []*host, begun time.Time, p
 	}
 	for _, in := range incidents {
 		why := names[in.Host].explains(in.Stages.Verdict)
-		kind := fmt.Sprintf("%s while or after %q", in.Verdict, why)
-		kinds[kind]++
+		verdicts[fmt.Sprintf("%s while or after %q", in.Verdict, why)]++
 		switch string(in.Verdict) {
 		case "dead", "off", "rebooted":
 			t.Errorf("living %s was called %s at %s: %s (%s)", in.Host, in.Verdict, in.Stages.Verdict.Format("15:04:05.0"), in.Reason, why)
@@ -252,7 +99,7 @@ func report(t *testing.T, server *rig.Product, hosts []*host, begun time.Time, p
 	}
 	suspected := strings.Count(server.Log(1<<20), "suspect: ")
 	fmt.Printf("%d hosts for %.1f minutes, %s of packets lost each way; troubles %v; server stopped %d times\nsuspicions %d, verdicts %v\n",
-		len(hosts), time.Since(begun).Minutes(), loss, befell, pauses, suspected, kinds)
+		len(hosts), time.Since(begun).Minutes(), loss, befell, pauses, suspected, verdicts)
 }
 
 // oneDies: a server that calls nobody dead must not be a deaf one.

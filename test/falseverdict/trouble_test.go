@@ -7,7 +7,10 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"syscall"
+	"testing"
 	"time"
+
+	"github.com/ninelives-ha/ninelives/test/rig"
 )
 
 // host is one compute host: a namespace and an agent in it.
@@ -73,4 +76,53 @@ func (h *host) explains(at time.Time) string {
 		}
 	}
 	return ""
+}
+
+// troubles befall a host every two seconds, a quarter of them at most at a time, and the server now and then: it is
+// stopped for 5 s, once in a while for 10 s. It returns how often.
+func troubles(t *testing.T, server *rig.Product, hosts []*host, long time.Duration) (pauses int) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(uint64(number("NINELIVES_FALSE_SEED", 1)), 79))
+	type ending struct {
+		at  time.Time
+		end func() error
+	}
+	var under []ending
+	check := func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	end, nextHost, nextPause := time.Now().Add(long), time.Now(), time.Now().Add(10*time.Second)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for now := range tick.C {
+		kept := under[:0]
+		for _, e := range under {
+			if now.Before(e.at) && now.Before(end) {
+				kept = append(kept, e)
+				continue
+			}
+			check(e.end())
+		}
+		under = kept
+		if now.After(end) && len(under) == 0 {
+			return pauses
+		}
+		if h := hosts[r.IntN(len(hosts))]; now.After(nextHost) && !h.busy && len(under) < len(hosts)/4 && now.Before(end) {
+			took, stop, err := h.befall(r)
+			check(err)
+			under, nextHost = append(under, ending{now.Add(took), stop}), now.Add(2*time.Second)
+		}
+		if now.After(nextPause) && now.Before(end) {
+			pause := 5 * time.Second
+			if pauses%4 == 3 {
+				pause = 10 * time.Second
+			}
+			check(server.Signal(syscall.SIGSTOP))
+			under = append(under, ending{now.Add(pause), func() error { return server.Signal(syscall.SIGCONT) }})
+			pauses, nextPause = pauses+1, now.Add(pause+time.Duration(10+r.IntN(15))*time.Second)
+		}
+	}
+	return pauses
 }

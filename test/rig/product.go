@@ -177,6 +177,9 @@ func (p *Product) end(s syscall.Signal, limit time.Duration) {
 	p.cmd = nil
 }
 
+// Agents is the address of the agents' port.
+func (p *Product) Agents() string { return p.agents }
+
 // Signal sends the server's process a signal.
 func (p *Product) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
 
