@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/policy"
@@ -190,10 +191,21 @@ func (e *Engine) standDown(in *Incident, why string) {
 		e.tell(in, why)
 		e.rebooted(in, e.host(in.Host).now)
 	default:
-		if !in.Fencing.At.IsZero() {
-			why += "; a fence had been sent but never proved, the host stayed up"
-		}
-		e.closeIncident(in, why)
+		e.closeIncident(in, why+in.Fencing.leaves())
+	}
+}
+
+// leaves says, at the end of a sentence, what became of the fences of a host that turned out to live.
+func (f Fencing) leaves() string {
+	switch {
+	case f.At.IsZero():
+		return ""
+	case len(f.Commands) > 0:
+		return "; off was sent by " + strings.Join(f.Commands, ", ") + " and not proved, the host lives on"
+	case len(f.Trying) > 0:
+		return "; whether off was sent by " + strings.Join(f.Trying, ", ") + " is not known, the host lives on"
+	default:
+		return "; fencing was tried, and nothing was sent"
 	}
 }
 
