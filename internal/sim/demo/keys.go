@@ -15,11 +15,11 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/sim/world"
 )
 
-const keysHelp = `Keys (a letter, a host if you like, Enter):
-  p [HOST]  pull a plug             f [HOST]  freeze a host (silent, its power stays on)
-  c [HOST]  cut management only     b [HOST]  kill a BMC
-  n         break Nova for 20 s     h         heal: networks, BMCs, frozen hosts
-  s         how things stand        q         quit`
+const keysHelp = `Keys (a letter, hosts if you like, Enter; without a host the first healthy one is taken):
+  p [HOST…]  pull a plug             f [HOST…]  freeze a host (silent, its power stays on)
+  c [HOST…]  cut management only     b [HOST…]  kill a BMC
+  n          break Nova for 20 s     h          heal: networks, BMCs, frozen hosts
+  s          how things stand        q          quit`
 
 // Play brings the script's faults on, tells the story and obeys the keys that come from in, until q, the end of in, or the end of ctx. Reading from in
 // may outlive it: a terminal can't be interrupted.
@@ -61,60 +61,57 @@ func (d *Demo) obey(ctx context.Context, line string) bool {
 	if len(words) == 0 {
 		return true
 	}
-	key, host := strings.ToLower(words[0]), ""
-	if len(words) > 1 {
-		host = words[1]
-	}
-	switch key {
-	case "q", "quit", "exit":
-		return false
-	case "s":
-		d.standing(ctx)
-	case "n":
-		d.breakNova(20 * time.Second)
-	case "h":
-		d.heal()
-	case "p", "f", "c", "b":
-		if host = d.victim(host); host == "" {
-			d.tell("No such host, or none left; there are %s.", d.o.namesInWords())
+	key, named := strings.ToLower(words[0]), words[1:]
+	alone, known := map[string]func(){"s": func() { d.standing(ctx) }, "n": func() { d.breakNova(20 * time.Second) }, "h": d.heal}[key]
+	switch {
+	case key == "p" || key == "f" || key == "c" || key == "b":
+		hosts, why := d.victims(named)
+		if why != "" {
+			d.tell("%s", why)
 			return true
 		}
-		d.truth.forget(host)
-		switch key {
-		case "p":
-			d.hit(host, faultCut)
-		case "f":
-			d.hit(host, faultFreeze)
-		case "c":
-			d.hit(host, faultIsolate)
-		case "b":
-			d.killBMC(host)
+		for _, h := range hosts {
+			d.truth.forget(h)
 		}
-	default:
+		d.strike(map[string]Script{"p": {Cut: hosts}, "f": {Freeze: hosts}, "c": {Isolate: hosts}, "b": {DeadBMC: hosts}}[key])
+	case len(named) == 0 && (key == "q" || key == "quit" || key == "exit"):
+		return false
+	case len(named) == 0 && known:
+		alone()
+	case key == "help" || key == "?":
 		d.tell("%s", keysHelp)
+	default:
+		d.tell("%q is not understood.\n%s", strings.TrimSpace(line), keysHelp)
 	}
 	return true
 }
 
-// victim is the host that was named, or the first healthy one that runs VMs; "": there is none.
-func (d *Demo) victim(named string) string {
+// victims are the hosts that were named, each once, none at all if one is unknown; if none was named, the first healthy one that runs VMs. Or why there are none.
+func (d *Demo) victims(named []string) (hosts []string, why string) {
 	names := d.o.names()
-	if named != "" {
-		if slices.Contains(names, named) {
-			return named
+	for _, n := range named {
+		if !slices.Contains(names, n) {
+			return nil, fmt.Sprintf("There is no host %q; there are %s.", n, d.o.namesInWords())
 		}
-		return ""
+		if !slices.Contains(hosts, n) {
+			hosts = append(hosts, n)
+		}
 	}
-	found := ""
+	if len(hosts) > 0 {
+		return hosts, ""
+	}
 	d.cloud.World(func(w *world.World) {
 		for _, n := range names {
 			h := w.Host(n)
-			if found == "" && h.On && h.Kernel && !h.Frozen && !h.IsCut(world.Management) && !h.BMC.Dead && len(w.Guests(n)) > 0 {
-				found = n
+			if len(hosts) == 0 && h.On && h.Kernel && !h.Frozen && !h.IsCut(world.Management) && !h.BMC.Dead && len(w.Guests(n)) > 0 {
+				hosts = []string{n}
 			}
 		}
 	})
-	return found
+	if len(hosts) == 0 {
+		why = "No healthy host that runs VMs is left; name one of " + d.o.namesInWords() + "."
+	}
+	return hosts, why
 }
 
 // heal takes away every fault but missing power, which is for Ninelives to give back.
