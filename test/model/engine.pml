@@ -22,6 +22,8 @@
 #define seenDead(h) (ver[h] == dead || proof[h])
 #endif
 #define mayFence(h) (mayAct && seenDead(h))
+/* endedByItself (fencing.go): a fence once more was due, and the host came back behind its gate */
+#define endedByItself(h) (proof[h] && !revoked[h] && ver[h] == up && ret[h] != 0 && ret[h] == vb[h] && emptyHost(h))
 
 /* One unresolved evacuation (resurrect.go begin, vm.go Open) */
 #ifdef NO_ONE_UNRESOLVED
@@ -50,7 +52,7 @@
 #define NONE_FROM(h) (own != h || att == none)
 #define settledOn(h) (own != h || settledVM && att == none)
 #endif
-/* may its destination take it? (target.go: steadily) */
+/* may its destination take it? (host.go: steadily) */
 #define steady(t) (ver[t] == up && ph[t] == inService && !forced[t] && !forbidden[t])
 
 /* forbiddenOn (gate.go) */
@@ -150,8 +152,10 @@ end:	do
 	/* ---- open, fencing (fencing.go) ---- */
 	:: d_step { ph[h] == open && !proof[h] && ver[h] == up && vb[h] == ib[h] && !begun[h] && !BUSY(fence, h) ->
 		ph[h] = inService; ib[h] = 0 }                          /* standDown */
+#ifndef NO_LIVES_ON
 	:: d_step { ph[h] == open && !proof[h] && ver[h] == up && vb[h] == ib[h] && begun[h] && !BUSY(fence, h) ->      /* livesOn */
 		proof[h] = true; pb[h] = 0; ret[h] = vb[h]; ph[h] = recovered }
+#endif
 	:: d_step { ph[h] == open && !proof[h] && ver[h] == up && vb[h] != ib[h] && !BUSY(fence, h) ->      /* rebooted */
 		hb[h] = vb[h]; ret[h] = vb[h];
 		if
@@ -162,7 +166,8 @@ end:	do
 	:: d_step { ph[h] == open && mayFence(h) && readsOff(h) && !(h == 0 && bmcDead) ->
 		proof[h] = true; pb[h] = ib[h]; ph[h] = takingOut }     /* it reads off: good enough? */
 #endif
-	:: atomic { ph[h] == open && mayFence(h) && !BUSY(fence, h) && ROOM && !(h == 0 && bmcDead) ->
+	:: d_step { ph[h] == open && !BUSY(fence, h) && endedByItself(h) -> ph[h] = takingOut; printf("leader %d: no further fence of %d is needed\n", cur, h) }
+	:: atomic { ph[h] == open && mayFence(h) && !endedByItself(h) && !BUSY(fence, h) && ROOM && !(h == 0 && bmcDead) ->
 		launch(fence, h, 0, 0); printf("leader %d: intent on record: fence %d\n", cur, h) }
 	:: d_step { h == 0 && confirms > 0 && ph[h] == open && !proof[h] && !power[h] && ver[h] != up ->
 		confirms--; printf("operator: %d is down\n", h); proof[h] = true; pb[h] = ib[h]; ph[h] = takingOut }         /* confirmDown (operator.go) */
@@ -182,7 +187,7 @@ end:	do
 	/* ---- taking out (takeout.go) ---- */
 	:: atomic { ph[h] == takingOut && mayWrite(h) -> 
 		forced[h] = true; begun[h] = true; ph[h] = resurrecting; plan(h); printf("leader %d: %d taken out, the VM is %e of %d\n", cur, h, vst, own) }
-	:: d_step { begun[h] && ph[h] != inService && !forced[h] && !undone[h] -> undone[h] = true }     /* serviceRead */
+	:: d_step { begun[h] && ph[h] != inService && !forced[h] && !undone[h] -> undone[h] = true }     /* serviceRead (readmit.go) */
 
 	/* ---- resurrecting ---- */
 	:: d_step { ph[h] == resurrecting && own == h && vst == waiting && !readPower[h] && readsOff(h) && !(h == 0 && bmcDead) -> readPower[h] = true }
