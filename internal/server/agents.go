@@ -205,6 +205,13 @@ func (g *agents) connected() map[string]AgentRecord {
 	return out
 }
 
+// count is how many hosts have a link to this server.
+func (g *agents) count() int {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return len(g.links)
+}
+
 func (g *agents) isConnected(host string) bool {
 	g.mu.RLock()
 	defer g.mu.RUnlock()

@@ -126,7 +126,7 @@ func TestAFloodOfHellos(t *testing.T) {
 		u.Close()
 		last = h.Boot
 	}
-	waitFor(t, "its links have ended", func() bool { return s.listener.Links() == 0 && len(s.agents.connected()) == 0 })
+	waitFor(t, "its links have ended", func() bool { return s.listener.Links() == 0 && s.agents.count() == 0 })
 	boot, err := transport.BootFromBytes(last)
 	if err != nil {
 		t.Fatal(err)

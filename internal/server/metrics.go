@@ -141,7 +141,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for zone, n := range snap.Seen {
 		gauge("hosts_seen", float64(n), zone)
 	}
-	gauge("agents_connected", float64(len(s.agents.connected())))
+	gauge("agents_connected", float64(s.agents.count()))
 	working, devices := 0, s.fencing.states()
 	for _, st := range devices {
 		if st.Working {

@@ -40,20 +40,18 @@ func (v *inventory) readServices(ctx context.Context) error {
 // vanished returns the hosts to forget. Nova leaves the services of a cell that doesn't answer out without a word, so a
 // host is only gone when it was missing for long, its agent isn't connected, and no VM is known there.
 func (v *inventory) vanished(seen map[string]bool, now time.Time) []string {
-	connected := v.s.agents.connected()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var gone []string
 	for host := range v.hosts {
 		since, missing := v.missing[host]
-		_, talks := connected[host]
 		switch {
 		case seen[host]:
 			delete(v.missing, host)
 		case !missing:
 			v.missing[host] = now
 			v.log.Warn("Nova no longer lists a compute host; it is watched on all the same", "host", host)
-		case now.Sub(since) >= goneAfter && !talks && len(v.vms[host]) == 0:
+		case now.Sub(since) >= goneAfter && !v.s.agents.isConnected(host) && len(v.vms[host]) == 0:
 			gone = append(gone, host)
 			delete(v.hosts, host)
 			delete(v.missing, host)

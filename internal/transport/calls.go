@@ -41,13 +41,14 @@ func (s *Server) authenticate(ctx context.Context) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	p, err := pki.VerifyPeer(s.o.Credentials.CA, auth.State.PeerCertificates, pki.RoleAgent, time.Now())
+	p, err := auth.is(pki.RoleAgent, time.Now())
 	if err != nil {
 		return caller{}, status.Error(codes.Unauthenticated, err.Error())
 	}
 	if reason, revoked := s.o.Revoked(p.Name, p.Serial); revoked {
 		return caller{}, status.Errorf(codes.PermissionDenied, "the certificate of %s was revoked: %s", p.Name, reason)
 	}
+	auth.conn.known()
 	return caller{Peer: p, conn: auth.conn, remote: remote}, nil
 }
 

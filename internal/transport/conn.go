@@ -1,16 +1,17 @@
 package transport
 
 import (
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
-	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"google.golang.org/grpc/credentials"
+
+	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 )
 
 // watchedConn remembers how the bytes of a connection ended. gRPC says "canceled" for everything; whether the peer's
@@ -20,9 +21,18 @@ type watchedConn struct {
 	end      atomic.Pointer[error]
 	lastRead atomic.Int64 // nanoseconds since began
 	began    time.Time
+	known    func() // somebody was authenticated on it, or it ended: it is no stranger's any more
 }
 
-func watch(c net.Conn) *watchedConn { return &watchedConn{Conn: c, began: time.Now()} }
+func watch(c net.Conn, known func()) *watchedConn {
+	return &watchedConn{Conn: c, began: time.Now(), known: known}
+}
+
+// Close gives its place among the strangers back, if it still has one.
+func (c *watchedConn) Close() error {
+	c.known()
+	return c.Conn.Close()
+}
 
 // Read notes when it got something, and its first error.
 func (c *watchedConn) Read(p []byte) (int, error) {
@@ -70,56 +80,60 @@ func (c *watchedConn) howEnded(quiet time.Duration) (End, error) {
 
 var errSilent = errors.New("nothing came for too long")
 
-// watchedTLS hands each call the connection that it came on, and lets only so many in at once.
+// watchedTLS hands each call the connection that it came on and what its certificate proves. It bounds the strangers, and
+// lets only so many of them in at once.
 type watchedTLS struct {
 	credentials.TransportCredentials
-	door door
+	ca        *x509.Certificate
+	door      door
+	strangers *strangers
 }
 
-// door bounds the handshakes under way. When 10,000 agents come back at once, all of their handshakes side by side would
-// each take longer than an agent waits: none would end, and the agents that are linked already would starve. In turn,
-// they take as long as they take. Who has waited for maxWait is sent away, to come back when the agent's delay says:
-// later on it would only find that the agent has given up.
-type door chan struct{}
-
-const (
-	maxWait = 5 * time.Second
-	maxStay = 250 * time.Millisecond // who is slower than this keeps nobody else out any longer
-)
-
-var errBusy = errors.New("too many agents connect at once")
-
-// newDoor lets in what can be worked on: a handshake is a millisecond of computing and a round trip.
-func newDoor() door { return make(door, 16*runtime.GOMAXPROCS(0)) }
-
-// enter waits for a place, which leave gives back.
-func (d door) enter() (leave func(), err error) {
-	wait := time.NewTimer(maxWait)
-	defer wait.Stop()
-	select { // those who wait are served in the order they came
-	case d <- struct{}{}:
-	case <-wait.C:
-		return nil, errBusy
-	}
-	free := sync.OnceFunc(func() { <-d })
-	stay := time.AfterFunc(maxStay, free)
-	return func() { stay.Stop(); free() }, nil
-}
-
-// peerAuth is what a call knows of its connection.
+// peerAuth is what a call knows of its connection. The certificate itself is not kept: parsed, it takes 10 KiB, a fifth of
+// what a link would cost.
 type peerAuth struct {
-	credentials.TLSInfo
+	credentials.CommonAuthInfo
 	conn *watchedConn
+	peer pki.Peer // what its certificate proves
+	err  error    // why it proves nothing; that none was shown, among others
+}
+
+// AuthType is part of the interface.
+func (peerAuth) AuthType() string { return "tls" }
+
+// is tells who the peer is, if it has this role. Expired is as of now.
+func (a peerAuth) is(role pki.Role, now time.Time) (pki.Peer, error) {
+	switch p := a.peer; {
+	case a.err != nil:
+		return pki.Peer{}, a.err
+	case p.Role != role:
+		return pki.Peer{}, pki.WrongRole(p.Identity, role)
+	default:
+		p.Expired = now.After(p.Expires)
+		return p, nil
+	}
 }
 
 // ServerHandshake wraps the connection below TLS: only there can a reset be told from an end.
 func (w watchedTLS) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	known, err := w.strangers.admit(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, auth, err := w.handshake(watch(raw, known))
+	if err != nil {
+		known()
+		return nil, nil, err
+	}
+	return conn, auth, nil
+}
+
+func (w watchedTLS) handshake(watched *watchedConn) (net.Conn, credentials.AuthInfo, error) {
 	leave, err := w.door.enter()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer leave()
-	watched := watch(raw)
 	conn, info, err := w.TransportCredentials.ServerHandshake(watched)
 	if err != nil {
 		return nil, nil, err
@@ -128,10 +142,14 @@ func (w watchedTLS) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 	if !ok {
 		return nil, nil, errors.Join(errors.New("the handshake was not TLS"), conn.Close())
 	}
-	return conn, peerAuth{TLSInfo: tlsInfo, conn: watched}, nil
+	auth := peerAuth{CommonAuthInfo: tlsInfo.CommonAuthInfo, conn: watched}
+	auth.peer, auth.err = pki.VerifyAny(w.ca, tlsInfo.State.PeerCertificates, time.Now())
+	clear(tlsInfo.State.PeerCertificates) // TLS keeps this very slice for as long as the connection lasts
+	return conn, auth, nil
 }
 
 // Clone is part of the interface.
 func (w watchedTLS) Clone() credentials.TransportCredentials {
-	return watchedTLS{w.TransportCredentials.Clone(), w.door}
+	w.TransportCredentials = w.TransportCredentials.Clone()
+	return w
 }

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
@@ -28,9 +31,7 @@ type dialFunc func(ctx context.Context, addr string) (net.Conn, error)
 // here, not by gRPC, whose own retries would hide what happened.
 func connect(addr string, config *tls.Config, dial dialFunc) (*grpc.ClientConn, error) {
 	if dial == nil {
-		dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		}
+		dial = dialTCP
 	}
 	cc, err := grpc.NewClient("passthrough:///"+addr,
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
@@ -47,6 +48,44 @@ func connect(addr string, config *tls.Config, dial dialFunc) (*grpc.ClientConn, 
 		return nil, fmt.Errorf("cannot connect to server %s: %w", addr, err)
 	}
 	return cc, nil
+}
+
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+}
+
+// noting keeps the connection that dial opened.
+func noting(wire *atomic.Pointer[net.Conn], dial dialFunc) dialFunc {
+	if dial == nil {
+		dial = dialTCP
+	}
+	return func(ctx context.Context, addr string) (net.Conn, error) {
+		c, err := dial(ctx, addr)
+		if err == nil {
+			wire.Store(&c)
+		}
+		return c, err
+	}
+}
+
+// confirmed reports whether the peer's kernel has confirmed anything within this time. False if that can't be told, as of
+// a connection that isn't TCP.
+func confirmed(c net.Conn, within time.Duration) bool {
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var info *unix.TCPInfo
+	var infoErr error
+	err = raw.Control(func(fd uintptr) { info, infoErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	if err != nil || infoErr != nil {
+		return false
+	}
+	return time.Duration(info.Last_ack_recv)*time.Millisecond < within
 }
 
 // retryDelay is how long to wait after the n-th failure in a row (0 is the first): at most 0.5, 1, 2, 4, 5 s, and of

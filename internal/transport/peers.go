@@ -34,13 +34,14 @@ func (p peers) authenticate(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	who, err := pki.VerifyPeer(p.s.o.Credentials.CA, auth.State.PeerCertificates, pki.RoleServer, time.Now())
+	who, err := auth.is(pki.RoleServer, time.Now())
 	switch {
 	case err != nil:
 		return "", status.Error(codes.Unauthenticated, err.Error())
 	case who.Expired:
 		return "", status.Errorf(codes.Unauthenticated, "the certificate of server %s expired at %s", who.Name, who.Expires.Format(time.RFC3339))
 	}
+	auth.conn.known()
 	return who.Name, nil
 }
 

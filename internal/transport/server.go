@@ -64,7 +64,7 @@ func Listen(o ServerOptions) (*Server, error) {
 	}
 	tls := credentials.NewTLS(pki.ServerTLS(s.credentials))
 	s.grpc = grpc.NewServer(
-		grpc.Creds(watchedTLS{tls, newDoor()}),
+		grpc.Creds(watchedTLS{tls, o.Credentials.CA, newDoor(), newStrangers(o.Logger)}),
 		grpc.ForceServerCodecV2(newCodec()),
 		// No buffer for reading (TLS has its own), a small one for writing (gRPC shares these by itself): with gRPC's 32 KiB
 		// each, 10,000 links would not fit into the bar of 1 GiB.
@@ -72,6 +72,7 @@ func Listen(o ServerOptions) (*Server, error) {
 		// Fixed windows, of HTTP/2's least size: to find better ones gRPC sends a ping after each pulse and each ack.
 		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(flowWindow),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(4), grpc.MaxHeaderListSize(16<<10),
+		grpc.HeaderTableSize(0), // one stream a connection: there is nothing to compress by what went before
 		grpc.ConnectionTimeout(helloWithin),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: quietAfter, Timeout: askedFor, MaxConnectionIdle: time.Minute}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),

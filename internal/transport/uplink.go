@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -45,8 +47,9 @@ type session struct {
 	pulse    chan uint64 // room for one: the newest counts
 	interval time.Duration
 	cancel   context.CancelCauseFunc
-	acked    uint64 // the agent's own seq when the last ack came; guarded by uplink.mu
-	last     bool   // guarded by uplink.mu
+	reaches  func() bool // the server's kernel takes what is sent
+	acked    uint64      // the agent's own seq when the last ack came; guarded by uplink.mu
+	last     bool        // guarded by uplink.mu
 }
 
 func newUplink(u *Uplinks, addr string) *uplink {
@@ -71,7 +74,8 @@ func (l *uplink) run(ctx context.Context) {
 // hold opens one stream and returns when it has ended, never with nil.
 func (l *uplink) hold(ctx context.Context) error {
 	config := pki.AgentTLS(l.u.creds.Load, time.Now)
-	cc, err := connect(l.addr, config, l.u.o.DialContext)
+	var wire atomic.Pointer[net.Conn]
+	cc, err := connect(l.addr, config, noting(&wire, l.u.o.DialContext))
 	if err != nil {
 		return err
 	}
@@ -87,7 +91,7 @@ func (l *uplink) hold(ctx context.Context) error {
 	if err != nil {
 		return because(ctx, err)
 	}
-	s, err := l.welcomed(welcome, cancel)
+	s, err := l.welcomed(welcome, cancel, func() bool { return confirmed(*wire.Load(), ackLimit) })
 	if err != nil {
 		return err
 	}
@@ -151,9 +155,9 @@ func (l *uplink) refused(r *agentv1.Refused) error {
 }
 
 // welcomed makes the session known to send and beat.
-func (l *uplink) welcomed(w *agentv1.Welcome, cancel context.CancelCauseFunc) (*session, error) {
+func (l *uplink) welcomed(w *agentv1.Welcome, cancel context.CancelCauseFunc, reaches func() bool) (*session, error) {
 	s := &session{
-		queue: make(chan outbound, l.u.o.Queue), pulse: make(chan uint64, 1), cancel: cancel,
+		queue: make(chan outbound, l.u.o.Queue), pulse: make(chan uint64, 1), cancel: cancel, reaches: reaches,
 		interval: time.Duration(w.GetPulseMs()) * time.Millisecond, acked: l.u.pulses.last(),
 	}
 	l.mu.Lock()
@@ -229,7 +233,8 @@ func (l *uplink) send(o outbound) error {
 }
 
 // beat hands on a pulse, and gives the server up when too many went by without an ack. They are counted and not timed,
-// so that an agent that was frozen itself doesn't blame the server.
+// so that an agent that was frozen itself doesn't blame the server. A server whose kernel takes the pulses is late, not
+// lost: to connect anew would only give it more to do.
 func (l *uplink) beat(seq uint64, interval time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -237,7 +242,7 @@ func (l *uplink) beat(seq uint64, interval time.Duration) {
 	if s == nil || s.last {
 		return
 	}
-	if unheard := time.Duration(seq-s.acked) * interval; unheard > max(ackLimit, 4*interval) {
+	if unheard := time.Duration(seq-s.acked) * interval; unheard > max(ackLimit, 4*interval) && (unheard > lateLimit || !s.reaches()) {
 		s.cancel(errNoAck)
 		return
 	}

@@ -19,6 +19,8 @@ const (
 	pulseMost    = 10 * time.Second
 	// ackLimit is the silence after which an agent gives a server up: four acks missed, and found within 5 s.
 	ackLimit = 4500 * time.Millisecond
+	// lateLimit is the same for a server whose kernel confirms what is sent: its process is starved, or stopped.
+	lateLimit = time.Minute
 )
 
 // Uplinks are an agent's links to all servers. Safe for concurrent use. Close and Goodbye wait for the handler's calls to

@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/transport"
@@ -119,6 +120,9 @@ func (s *silent) Close() error {
 	}
 	return s.Conn.Close()
 }
+
+// SyscallConn lets the agent ask its kernel whether the server's one confirms what is sent.
+func (s *silent) SyscallConn() (syscall.RawConn, error) { return s.Conn.(syscall.Conn).SyscallConn() }
 
 // dial connects, some at once: 10,000 machines have 10,000 processors for their handshakes, and this process has not.
 func (a *lightAgent) dial(ctx context.Context, addr string) (net.Conn, error) {

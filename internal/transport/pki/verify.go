@@ -42,9 +42,25 @@ func VerifyPeer(ca *x509.Certificate, shown []*x509.Certificate, role Role, now 
 		return Peer{}, err
 	}
 	if id.Role != role {
-		return Peer{}, fmt.Errorf("the certificate is of the %s %s, the role wanted is %s", id.Role, id.Name, role)
+		return Peer{}, WrongRole(id, role)
 	}
 	return Peer{Identity: id, Serial: Serial(leaf), Expired: expired, Expires: leaf.NotAfter}, nil
+}
+
+// VerifyAny is VerifyPeer for the role that the certificate itself names.
+func VerifyAny(ca *x509.Certificate, shown []*x509.Certificate, now time.Time) (Peer, error) {
+	role := RoleAgent
+	if len(shown) > 0 {
+		if id, err := IdentityOf(shown[0]); err == nil {
+			role = id.Role
+		}
+	}
+	return VerifyPeer(ca, shown, role, now)
+}
+
+// WrongRole says that a certificate is good, but not for this.
+func WrongRole(id Identity, wanted Role) error {
+	return fmt.Errorf("the certificate is of the %s %s, the role wanted is %s", id.Role, id.Name, wanted)
 }
 
 // ServerTLS is for a server's agent port. Clients' certificates are taken but not judged: the caller does that for each
