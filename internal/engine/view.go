@@ -156,6 +156,15 @@ func (e *Engine) Guests() []HostGuests {
 	return out
 }
 
+// GuestsOn returns the VMs of one host, none for a host that isn't there.
+func (e *Engine) GuestsOn(host string) []HostGuests {
+	h, ok := e.hosts[host]
+	if !ok {
+		return nil
+	}
+	return []HostGuests{{Host: host, Unprotected: h.facts.Unprotected, VMs: h.vms}}
+}
+
 // Stories returns, for each VM with this id or name, its latest recovery.
 func (e *Engine) Stories(idOrName string) []Recovery {
 	latest := map[string]*Recovery{}

@@ -37,7 +37,7 @@ func (b *backend) Host(ctx context.Context, name string) (api.HostDetail, error)
 		found bool
 	}
 	h, err := see(ctx, b, func(r *reign, e *engine.Engine) (h seen) {
-		h.guests = guestsOf(r, e)
+		h.guests = guests{e.GuestsOn(name), r.policy}
 		h.host, h.found = e.Host(name)
 		return h
 	})
@@ -47,7 +47,7 @@ func (b *backend) Host(ctx context.Context, name string) (api.HostDetail, error)
 	if !h.found {
 		return api.HostDetail{}, noHost(name)
 	}
-	d := api.HostDetail{Host: h.host, Planes: []api.Plane{}, Devices: []api.Device{}, Guests: h.on(name)}
+	d := api.HostDetail{Host: h.host, Planes: []api.Plane{}, Devices: []api.Device{}, Guests: h.page("", api.Page{}).List}
 	agent, joined := b.s.agents.of(name)
 	if joined {
 		d.Joined = b.agent(agent)
@@ -116,15 +116,16 @@ func (b *backend) Incident(ctx context.Context, id string) (api.IncidentDetail, 
 
 // VMs implements api.Backend.
 func (b *backend) VMs(ctx context.Context, host, project string, p api.Page) (api.Part[api.VM], error) {
-	g, err := b.guests(ctx)
-	if err != nil || host == "" {
-		return g.page(project, p, 0, len(g.hosts)), err
+	g, err := see(ctx, b, func(r *reign, e *engine.Engine) guests {
+		if host != "" {
+			return guests{e.GuestsOn(host), r.policy}
+		}
+		return guestsOf(r, e)
+	})
+	if err == nil && host != "" && len(g.hosts) == 0 {
+		err = noHost(host)
 	}
-	at, found := g.at(host)
-	if !found {
-		return api.Part[api.VM]{}, noHost(host)
-	}
-	return g.page(project, p, at, at+1), nil
+	return g.page(project, p), err
 }
 
 // VM implements api.Backend.

@@ -26,25 +26,11 @@ func (b *backend) guests(ctx context.Context) (guests, error) {
 
 func guestsOf(r *reign, e *engine.Engine) guests { return guests{e.Guests(), r.policy} }
 
-// at returns the place of a host, or of the first one behind it.
-func (g guests) at(host string) (int, bool) {
-	return slices.BinarySearchFunc(g.hosts, host, func(h engine.HostGuests, name string) int { return cmp.Compare(h.Host, name) })
-}
-
-// on are the VMs of one host.
-func (g guests) on(host string) []api.VM {
-	at, found := g.at(host)
-	if !found {
-		return []api.VM{}
-	}
-	return g.page("", api.Page{}, at, at+1).List
-}
-
-// page are those of a project ("": of all) on the hosts from…to, by host and id.
-func (g guests) page(project string, p api.Page, from, to int) (out api.Part[api.VM]) {
+// page are those of a project ("": of all), by host and id.
+func (g guests) page(project string, p api.Page) (out api.Part[api.VM]) {
 	host, id, _ := strings.Cut(p.After, "/")
 	out.List = []api.VM{}
-	for i := from; i < to; i++ {
+	for i := range g.hosts {
 		h := &g.hosts[i]
 		if h.Host < host {
 			continue

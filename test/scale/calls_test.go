@@ -39,7 +39,7 @@ type timed struct {
 
 // ask makes each call many times, until its last byte.
 func (b *bench) ask() []timed {
-	const often = 60
+	const often = 150
 	host, vm := hostName(b.hosts/2), fmt.Sprintf("vm-%06d", b.hosts*vmsPerHost/2)
 	var out []timed
 	for _, path := range []string{
