@@ -31,17 +31,9 @@ func TestCommandsOfThePagesExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for _, file := range append(files, filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md")) {
-		page, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range commands(string(page)) {
+	for name, page := range markdown(t) {
+		for _, c := range commands(page) {
 			found++
 			why := ""
 			if c.words[0] == "make" {
@@ -52,7 +44,6 @@ func TestCommandsOfThePagesExist(t *testing.T) {
 				why = c.wrong(help(t))
 			}
 			if why != "" {
-				name, _ := filepath.Rel(root, file)
 				t.Errorf("%s:%d: %s: %s", name, c.line, strings.Join(c.words, " "), why)
 			}
 		}
