@@ -17,7 +17,7 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 )
 
-// The agent's bars, DESIGN §13.
+// The agent's bars.
 const (
 	mostRSS = 30 << 20 // bytes
 	mostCPU = 0.005    // of one core

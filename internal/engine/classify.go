@@ -123,8 +123,8 @@ func (e *Engine) settle(r *Recovery, f fate) {
 	e.setState(r, f.state, f.reason)
 }
 
-// fate is DESIGN §7's table, first match. A VM that may run elsewhere comes before all of it: not even its returned host
-// may start it.
+// fate is the table of what becomes of a VM, first match. One that may run elsewhere comes before all of it: not even its
+// returned host may start it.
 func (e *Engine) fate(in *Incident, r *Recovery, migrations []Migration) fate {
 	vm, d := r.VM, e.policy.Decide(r.VM.Facts)
 	was := either(r.Was, vm.Status) // our own reset turns every state into ERROR

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	stormWindow = 60 * time.Second // DESIGN §5: suspect or worse now and in the last 60 s
+	stormWindow = 60 * time.Second // a host counts while it is suspect or worse, and for so long after
 	perVia      = 3                // readings through one controller address are one witness
 )
 

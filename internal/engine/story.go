@@ -179,7 +179,7 @@ func (e *Engine) value(key string) any {
 	return nil
 }
 
-// history is how long closed incidents are kept (DESIGN §8).
+// history is how long closed incidents are kept.
 const history = 90 * 24 * time.Hour
 
 // sweep drops, once an hour, closed incidents that are older than the history kept, with their records.

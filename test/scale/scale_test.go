@@ -20,7 +20,7 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 )
 
-// The bars for 10,000 hosts, DESIGN §13.
+// The bars for 10,000 hosts.
 const (
 	mostCores = 1.5
 	mostRSS   = 1 << 30

@@ -87,7 +87,7 @@ func recovered(t *testing.T, r Result, i int, host string, verdict engine.Verdic
 	return in
 }
 
-// within checks a figure of DESIGN §13, loosely: a test machine is busy.
+// within checks a figure of docs/figures.md, loosely: a test machine is busy.
 func within(t *testing.T, what string, got, most float64) {
 	t.Helper()
 	if got <= 0 || got > most {

@@ -30,7 +30,7 @@ func open(w *world.World, vm string) bool {
 	return slices.ContainsFunc(page, world.Migration.Open)
 }
 
-// careful evacuates as DESIGN §7 says: only from a machine without power, only
+// careful evacuates as Ninelives does: only from a machine without power, only
 // VMs with nothing under way.
 func careful(w *world.World, host string) {
 	if w.Host(host).On {

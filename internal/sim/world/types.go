@@ -8,7 +8,7 @@ import (
 // Plane is a network that a host can be seen on.
 type Plane string
 
-// The planes of DESIGN §1.
+// The planes that a host may have.
 const (
 	Management Plane = "management"
 	Storage    Plane = "storage"
