@@ -3,5 +3,5 @@
 //
 //	make bench
 //
-// NINELIVES_BENCH_VMS (default 50) and NINELIVES_BENCH_PAIRS (default 5) make it shorter.
+// NINELIVES_BENCH_VMS (default 20) and NINELIVES_BENCH_PAIRS (default 5) make it shorter.
 package bench
