@@ -86,7 +86,7 @@ func (s *Embedded) startProblem(err error) error {
 		return fmt.Errorf("%w in data directory %s. Is this the only server: put a backup of the directory back, or move it away and begin with nothing; are there others: leave this one stopped, they go on without it", err, s.o.DataDir)
 	// etcd has no type for this one.
 	case strings.Contains(err.Error(), "has already been bootstrapped"):
-		return fmt.Errorf("the other servers know a server %q with data, and this one has none in %s: do two servers have this name, or was its disk lost? (%w)", s.o.Name, s.o.DataDir, err)
+		return fmt.Errorf("the other servers know a server %q with data, and this one has none in %s: do two servers have this name? Or, if its disk was lost, on a server that works: ninelives cluster replace %s (%w)", s.o.Name, s.o.DataDir, s.o.Name, err)
 	}
 	return err
 }

@@ -27,6 +27,7 @@ type figures struct {
 	FirstVM    *float64 `json:"first_vm_s,omitempty"`
 	LastVM     *float64 `json:"last_vm_s,omitempty"`
 	Readmitted *float64 `json:"readmitted_s,omitempty"`
+	Gap        *float64 `json:"gap_s,omitempty"` // from the loss of a leader to the next act of another one
 	Took       float64  `json:"took_s"`
 }
 
@@ -37,7 +38,7 @@ type book struct {
 	rows []figures
 }
 
-func newBook(run string) *book { return &book{path: filepath.Join(run, "e2e-figures.json")} }
+func newBook(run, name string) *book { return &book{path: filepath.Join(run, name+"-figures.json")} }
 
 func (b *book) add(f figures) {
 	b.mu.Lock()
@@ -58,10 +59,10 @@ func (b *book) close(t *testing.T) {
 	}
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "row\tresult\thost\tVMs\tverdict\tsuspect\tverdict\tproof\tfirst VM\tlast VM\treadmitted\ttook")
+	fmt.Fprintln(w, "row\tresult\thost\tVMs\tverdict\tsuspect\tverdict\tproof\tfirst VM\tlast VM\treadmitted\tgap\ttook")
 	for _, f := range b.rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f\n", f.Row, f.Result, f.Host, f.VMs, f.Verdict,
-			seconds(f.Suspect), seconds(f.VerdictAt), seconds(f.Proof), seconds(f.FirstVM), seconds(f.LastVM), seconds(f.Readmitted), f.Took)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f\n", f.Row, f.Result, f.Host, f.VMs, f.Verdict,
+			seconds(f.Suspect), seconds(f.VerdictAt), seconds(f.Proof), seconds(f.FirstVM), seconds(f.LastVM), seconds(f.Readmitted), seconds(f.Gap), f.Took)
 	}
 	_ = w.Flush() // into memory
 	t.Logf("seconds since the fault (also in %s):\n%s", b.path, out.String())

@@ -42,7 +42,8 @@ type row struct {
 // suite is what all rows share.
 type suite struct {
 	*rig.Rig
-	book *book
+	book   *book
+	record string // what ran where and when, with three servers
 }
 
 // wave lets all rows that run side by side begin their faults together.
@@ -52,11 +53,23 @@ type wave struct {
 
 // TestRows is the table of what must be shown on a real OpenStack.
 func TestRows(t *testing.T) {
-	full := os.Getenv("NINELIVES_E2E") == "full"
+	kind := os.Getenv("NINELIVES_E2E")
+	if kind == "chaos" {
+		t.Skip("only the rows with three servers: TestChaos")
+	}
+	f := newSuite(rig.SetUp(t), "e2e")
+	f.all(t, rows(), func(s *spec) bool { return s.dot || kind == "full" })
+}
+
+func newSuite(r *rig.Rig, name string) *suite { return &suite{Rig: r, book: newBook(r.Lab.Run, name)} }
+
+// all runs a table's rows, wave by wave.
+func (f *suite) all(t *testing.T, table []spec, which func(*spec) bool) {
+	t.Helper()
 	chosen := map[int][]*spec{}
 	var order []int
-	for _, s := range rows() {
-		if (s.dot || full) && wanted(s.name) {
+	for _, s := range table {
+		if which(&s) && wanted(s.name) {
 			if chosen[s.wave] == nil {
 				order = append(order, s.wave)
 			}
@@ -64,8 +77,6 @@ func TestRows(t *testing.T) {
 		}
 	}
 	slices.Sort(order)
-	r := rig.SetUp(t)
-	f := &suite{Rig: r, book: newBook(r.Lab.Run)}
 	defer f.book.close(t)
 	for _, n := range order {
 		f.Settled(t, 240*time.Second)
@@ -81,7 +92,7 @@ func TestRows(t *testing.T) {
 		})
 	}
 	f.Settled(t, 240*time.Second)
-	f.nobodyElse(t)
+	f.nobodyElse(t, table)
 }
 
 // wanted: NINELIVES_ROWS=a,b runs rows whose names hold a or b, while working on them.
@@ -386,10 +397,10 @@ func (r *row) standing() string {
 func (r *row) bootOf() string { return r.Lab.Truth(r)[r.host].Boot }
 
 // nobodyElse checks, after all rows, that no host was fenced that nobody had broken.
-func (f *suite) nobodyElse(t *testing.T) {
+func (f *suite) nobodyElse(t *testing.T, table []spec) {
 	t.Helper()
 	broken := map[string]bool{}
-	for _, s := range rows() {
+	for _, s := range table {
 		for _, h := range s.hosts {
 			broken[h] = true
 		}

@@ -200,6 +200,15 @@ func (p *Product) Drop(t testing.TB, addresses ...string) {
 // Pass ends every Drop.
 func (p *Product) Pass(t testing.TB) { p.inside(t, "iptables", "-w", "5", "-F") }
 
+// Own runs a command of the command line on the server's own machine.
+func (p *Product) Own(t testing.TB, args ...string) {
+	t.Helper()
+	p.inside(t, append([]string{p.Binary}, args...)...)
+}
+
+// AgentsAddress is where the agents reach it.
+func (p *Product) AgentsAddress() string { return p.agents }
+
 func (p *Product) inside(t testing.TB, args ...string) {
 	t.Helper()
 	command(t, append([]string{"nsenter", "--net=/run/netns/" + p.net}, args...)...)

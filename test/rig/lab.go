@@ -145,27 +145,52 @@ func (l *Lab) noted(t testing.TB, what string, since time.Time) []Write {
 func (l *Lab) Accepted(t testing.TB, vm string, since time.Time) int {
 	n := 0
 	for _, w := range l.Writes(t, since) {
-		if strings.HasSuffix(w.Path, "/servers/"+vm+"/action") && strings.Contains(w.Body, `"evacuate"`) && w.Status >= 200 && w.Status < 300 {
+		if w.Evacuated(vm) {
 			n++
 		}
 	}
 	return n
 }
 
-// BMC lists what the host's BMC was told since a moment, in its own log's words ("set off", "set on").
-func (l *Lab) BMC(t testing.TB, host string, since time.Time) []string {
+// Evacuated reports whether this is an evacuation of a VM that Nova accepted.
+func (w Write) Evacuated(vm string) bool {
+	return strings.HasSuffix(w.Path, "/servers/"+vm+"/action") && strings.Contains(w.Body, `"evacuate"`) && w.Status >= 200 && w.Status < 300
+}
+
+// At is when it came.
+func (w Write) At() time.Time { return time.UnixMicro(int64(w.Time * 1e6)) }
+
+// Order is one thing that a BMC was told, in its own log's words ("set off", "set on").
+type Order struct {
+	Host string
+	At   time.Time
+	What string
+}
+
+// Orders lists what the host's BMC was told since a moment.
+func (l *Lab) Orders(t testing.TB, host string, since time.Time) []Order {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(l.Run, "logs", host+".power.log"))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	var out []string
+	var out []Order
 	for line := range strings.Lines(string(text)) {
 		stamp, what, ok := strings.Cut(strings.TrimSpace(line), " chassis ")
 		at, err := time.Parse("2006-01-02T15:04:05.000Z", stamp)
 		if ok && err == nil && !at.Before(since.Truncate(time.Millisecond)) {
-			out = append(out, what)
+			out = append(out, Order{Host: host, At: at, What: what})
 		}
+	}
+	return out
+}
+
+// BMC is Orders without times.
+func (l *Lab) BMC(t testing.TB, host string, since time.Time) []string {
+	t.Helper()
+	var out []string
+	for _, o := range l.Orders(t, host, since) {
+		out = append(out, o.What)
 	}
 	return out
 }
