@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED = 0
 LDFLAGS = -s -w -X main.version=$(VERSION)
 
-.PHONY: help build demo test race lint units nspawn fuzz chaos-sim model lab-up lab-down e2e e2e-full bench bench-false bench-false-real bench-scale generate clean
+.PHONY: help build demo test race lint units nspawn fuzz chaos-sim model lab-up lab-down e2e e2e-full e2e-chaos bench bench-false bench-false-real bench-scale generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ e2e: build ## the rows every change must pass, on the real lab
 
 e2e-full: build ## all rows
 	NINELIVES_E2E=full $(GO) test -tags e2e -count=1 -timeout 120m ./test/e2e -v
+
+e2e-chaos: build ## three servers on the lab, each in a network namespace, broken in the middle of their work (25 min)
+	NINELIVES_E2E=chaos $(GO) test -tags e2e -count=1 -timeout 60m -run TestChaos ./test/e2e -v
 
 bench: build ## the figures of docs/figures.md: the demo, an agent's cost, recovery against a bare loop (20 min)
 	$(GO) test -tags bench -count=1 -timeout 60m ./test/bench -v
