@@ -114,7 +114,7 @@ func (e *Engine) countStorm() map[string]*stormCount {
 		for _, c := range zones {
 			c.seen++
 			switch {
-			case !e.inTrouble(h), planted.StormSuspects && !h.bad():
+			case !e.inTrouble(h), planted.StormSuspects && (h.now.Suspect || !h.bad()):
 			case h.now.Verdict == Off:
 				c.off = append(c.off, h)
 			default:

@@ -10,11 +10,12 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/sim/world"
 )
 
-// bmc is a host's management controller as one process sees it.
+// bmc is a host's management controller, or one of its outlets, as one process sees it.
 type bmc struct {
 	l       *life
 	host    string // whose entry of devices.yaml it is
 	address string
+	outlet  int // of its PDU; -1: it is the controller
 	timeout time.Duration
 }
 
@@ -27,7 +28,7 @@ func (l *life) drivers() fence.Drivers {
 		if host == "" {
 			return nil, fmt.Errorf("nobody has the address %s", s.Address)
 		}
-		return &bmc{l: l, host: host, address: s.Address, timeout: o.Timeout}, nil
+		return &bmc{l: l, host: host, address: s.Address, outlet: supply(s.Address), timeout: o.Timeout}, nil
 	}}
 }
 
@@ -40,13 +41,16 @@ func (b *bmc) Close() error   { return nil }
 func (b *bmc) ask(ctx context.Context, what string, point bool, f func(*world.World) error) error {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
-	t := &trip{what: what, args: b.host, point: point, there: [2]time.Duration{ms(4), ms(30)}, back: [2]time.Duration{ms(4), ms(60)}}
+	t := &trip{what: what, args: b.name(), point: point, there: [2]time.Duration{ms(4), ms(30)}, back: [2]time.Duration{ms(4), ms(60)}}
 	t.do = func(t *trip) {
 		w := b.l.c.w
-		if t.lost = !w.BMCAnswers(b.host) || b.l.c.noBMC[b.l.name]; t.lost {
+		if t.lost = !b.answers() || b.l.c.noBMC[b.l.name]; t.lost {
 			return
 		}
-		slow := w.Host(b.host).BMC.Slow
+		slow := time.Duration(0)
+		if b.outlet < 0 {
+			slow = w.Host(b.host).BMC.Slow
+		}
 		t.back[0], t.back[1] = t.back[0]+slow, t.back[1]+slow
 		if f != nil {
 			t.err = f(w)
@@ -62,7 +66,7 @@ func (b *bmc) ask(ctx context.Context, what string, point bool, f func(*world.Wo
 func (b *bmc) Power(ctx context.Context) (fence.State, error) {
 	state := fence.StateUnknown
 	err := b.ask(ctx, "power", false, func(w *world.World) error {
-		on, err := w.BMCPower(b.host)
+		on, err := b.power(w)
 		if state = fence.StateOff; on {
 			state = fence.StateOn
 		}
@@ -77,7 +81,7 @@ func (b *bmc) Power(ctx context.Context) (fence.State, error) {
 func (b *bmc) Identity(ctx context.Context) (fence.Identity, error) {
 	var id fence.Identity
 	err := b.ask(ctx, "identity", false, func(w *world.World) error {
-		id.UUID, id.Serial = w.BMCIdentity(b.host)
+		id.UUID, id.Serial = b.identity(w)
 		return nil
 	})
 	if err != nil {
@@ -91,7 +95,10 @@ func (b *bmc) Off(ctx context.Context, permit fence.Permit) error { return b.set
 func (b *bmc) On(ctx context.Context, permit fence.Permit) error { return b.set(ctx, permit, true) }
 
 func (b *bmc) set(ctx context.Context, permit fence.Permit, on bool) error {
-	a := act{do: engine.Fence, host: b.host}
+	a := act{do: engine.Fence, host: b.host, machine: b.host}
+	if b.outlet < 0 {
+		a.machine = b.l.c.w.Host(b.host).BMC.Machine
+	}
 	if on {
 		a.do = engine.PowerOn
 	}
@@ -104,7 +111,12 @@ func (b *bmc) set(ctx context.Context, permit fence.Permit, on bool) error {
 	permitted := time.Now()
 	return b.ask(ctx, "send "+string(a.do), true, func(w *world.World) error {
 		b.l.c.truth.sent(b.l, a, permitted)
-		return w.BMCSet(b.host, on)
+		err := b.order(w, on)
+		if b.l.c.bmcLoses[b.host] > 0 {
+			b.l.c.bmcLoses[b.host]--
+			return fmt.Errorf("%w: the answer is lost", fence.ErrUnreachable)
+		}
+		return err
 	})
 }
 

@@ -21,6 +21,9 @@ type Options struct {
 	Hosts, VMs   int
 	Racks        int
 	Full         string // the host that all VMs are on; "": they are spread
+	Narrow       bool   // servers are on the management plane only
+	Outlets      bool   // a second fence level: two outlets of a PDU, both of which must be off
+	SlowMoves    bool   // Nova's record of a live migration may be seconds behind the guest
 	Microversion cloud.Microversion
 	Trace        bool // keep it
 }
@@ -38,13 +41,16 @@ type cluster struct {
 	clocks map[string]*clock
 	truth  *truth
 
-	blocked   map[[2]string]bool // from, to: servers and hosts, on the management plane
-	noNova    map[string]bool    // servers that can't reach Nova
-	noBMC     map[string]bool    // servers that can't reach the controllers
-	requests  int
-	streams   int
-	people    int // operators who wait for an answer
-	electedAt time.Time
+	blocked         map[[2]string]bool // from, to: servers and hosts, on the management plane
+	noNova          map[string]bool    // servers that can't reach Nova
+	noBMC           map[string]bool    // servers that can't reach the controllers
+	bmcLoses        map[string]int     // so many next orders to a host's controller are carried out, and the answer is lost
+	outlets         map[string]*outlet // by host: what feeds its power supplies
+	requests        int
+	pickEvacuations int // while positive: what happens to the next writes happens to evacuations only
+	streams         int
+	people          int // operators who wait for an answer
+	electedAt       time.Time
 
 	atPoint  func(l *life, point, what string) // what happens at a boundary; nil: nothing
 	names4vm map[string]string
@@ -62,15 +68,20 @@ const policyText = "hosts: {settle: 2s}\n"
 
 // newCluster makes a cloud and starts its servers. To be called in a bubble.
 func newCluster(o Options) (*cluster, error) {
-	w := world.New(world.Options{Seed: o.Seed, Start: time.Now().UTC().Round(0), Gated: true})
+	timing := world.DemoTiming()
+	if o.SlowMoves {
+		timing.PostMigration.Max = 4 * time.Second
+	}
+	w := world.New(world.Options{Seed: o.Seed, Start: time.Now().UTC().Round(0), Gated: true, Timing: timing})
 	c := &cluster{
 		loop: newLoop(o.Seed, w, o.Trace), o: o, lives: map[string]*life{}, born: map[string]int{}, agents: map[string]*agentOn{},
 		clocks: map[string]*clock{}, blocked: map[[2]string]bool{}, noNova: map[string]bool{}, noBMC: map[string]bool{}, names4vm: map[string]string{},
+		bmcLoses: map[string]int{}, outlets: map[string]*outlet{},
 	}
 	for i := range 3 {
 		c.names = append(c.names, fmt.Sprintf("server-%d", i+1))
 	}
-	c.quorum = &quorum{c: c, cut: map[string]bool{}, full: map[string]bool{}}
+	c.quorum = &quorum{c: c, cut: map[string]bool{}, full: map[string]bool{}, lost: map[[2]string]bool{}}
 	c.quorum.mem = store.NewMemory(store.MemoryOptions{Servers: c.names, Permit: permitFor, ByHand: true, Travel: c.quorum.travel})
 	for _, name := range c.names {
 		c.clocks[name] = &clock{began: time.Now()}
@@ -135,9 +146,14 @@ func (c *cluster) furnish() error {
 	}
 	ops := []store.Op{store.Put(store.PolicyKey, value), store.Put(store.ArmedKey, armed)}
 	for i, host := range c.hosts {
-		rec := server.DevicesRecord{Machine: fence.Machine{Host: host, Levels: [][]fence.Spec{{{
-			Driver: fence.DriverIPMI, Address: fmt.Sprintf("10.9.0.%d:623", i+1), Username: "admin", PasswordEnv: "BMC_PASSWORD",
-		}}}}}
+		device := func(net int) fence.Spec {
+			return fence.Spec{Driver: fence.DriverIPMI, Address: fmt.Sprintf("10.9.%d.%d:623", net, i+1), Username: "admin", PasswordEnv: "BMC_PASSWORD"}
+		}
+		levels := [][]fence.Spec{{device(0)}}
+		if c.o.Outlets {
+			levels = append(levels, []fence.Spec{device(1), device(2)})
+		}
+		rec := server.DevicesRecord{Machine: fence.Machine{Host: host, Levels: levels}}
 		if value, err = store.Encode(1, rec); err != nil {
 			return err
 		}
@@ -161,7 +177,7 @@ func (c *cluster) start(name string) error {
 	var err error
 	l.server, err = server.New(server.Options{
 		Config: cfg, Cloud: nova{l}, Drivers: l.drivers(), Prober: prober{l}, Version: "sim", Logger: slog.New(logTo{c, l, nil}),
-		Store: memory{c.quorum.mem.Server(name), l}, Stalled: l.stalled, ProbeAllPlanes: true,
+		Store: memory{c.quorum.mem.Server(name), l}, Stalled: l.stalled, ProbeAllPlanes: !c.o.Narrow,
 	})
 	if err != nil {
 		return err

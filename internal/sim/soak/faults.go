@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	freezeRack      kind = "freeze-rack"
 	oneWay          kind = "one-way-loss"
 	oneServer       kind = "hears-one-server"
+	cutPlanes       kind = "cut-planes"
+	blindOthers     kind = "others-lose-planes"
 
 	bmcSlow        kind = "bmc-slow"
 	bmcLies        kind = "bmc-lies"
@@ -32,6 +35,9 @@ const (
 	bmcDead        kind = "bmc-dead"
 	bmcSwapped     kind = "bmc-swapped"
 	powerOnByOther kind = "power-on-by-other"
+	bmcReadsOff    kind = "bmc-reads-off"
+	bmcLoses       kind = "bmc-loses-answers"
+	outletsDead    kind = "outlets-dead"
 
 	novaDown      kind = "nova-down"
 	novaFails     kind = "nova-fails"
@@ -41,12 +47,18 @@ const (
 	holdPosts     kind = "hold-posts"
 	repeatPosts   kind = "repeat-posts"
 	hideVM        kind = "hide-vm"
+	novaHangs     kind = "nova-hangs"
+	proxyGivesUp  kind = "proxy-gives-up"
+	forgetOrders  kind = "bus-loses-evacuations"
+	breakOrders   kind = "evacuations-fail"
+	halfDone      kind = "evacuations-half-done"
 
 	killServer        kind = "kill-server"
 	pauseServer       kind = "pause-server"
 	killAtPoint       kind = "kill-at-point"
 	pauseAtPoint      kind = "pause-at-point"
 	cutServer         kind = "cut-server"
+	oneWayServers     kind = "one-way-between-servers"
 	jumpClock         kind = "jump-clock"
 	fillDisk          kind = "fill-disk"
 	serverWithoutNova kind = "server-without-nova"
@@ -61,11 +73,14 @@ const (
 	unforceHost     kind = "unforce-host"
 	maintain        kind = "maintenance"
 	disarm          kind = "disarm"
+	confirmDown     kind = "confirm-down"
+	resetVM         kind = "reset-vm"
 )
 
 // begin does what a fault does, and plans its end.
 func (c *cluster) begin(f fault) {
 	c.note("FAULT %s", f)
+	c.truth.disturb(f)
 	until := func(end func()) {
 		c.after(f.lasts, func() {
 			c.note("end of %s", f.kind)
@@ -73,15 +88,15 @@ func (c *cluster) begin(f fault) {
 		})
 	}
 	switch f.kind {
-	case cutPower, cutPowerWithBMC, freeze, stall, hang, killAgent, isolate, cutStorage, cutAll, reboot, cutRack, freezeRack:
+	case cutPower, cutPowerWithBMC, freeze, stall, hang, killAgent, isolate, cutStorage, cutAll, reboot, cutRack, freezeRack, cutPlanes, blindOthers:
 		c.hostFault(f, until)
 	case oneWay, oneServer:
 		c.pathFault(f, until)
-	case bmcSlow, bmcLies, bmcLags, bmcRefusesOff, bmcRefusesOn, bmcDead, bmcSwapped, powerOnByOther:
+	case bmcSlow, bmcLies, bmcLags, bmcRefusesOff, bmcRefusesOn, bmcDead, bmcSwapped, powerOnByOther, bmcReadsOff, bmcLoses, outletsDead:
 		c.bmcFault(f, until)
-	case novaDown, novaFails, novaConflicts, novaSlow, loseAnswers, holdPosts, repeatPosts, hideVM:
+	case novaDown, novaFails, novaConflicts, novaSlow, loseAnswers, holdPosts, repeatPosts, hideVM, novaHangs, proxyGivesUp, forgetOrders, breakOrders, halfDone:
 		c.novaFault(f, until)
-	case killServer, pauseServer, killAtPoint, pauseAtPoint, cutServer, jumpClock, fillDisk, serverWithoutNova, serverWithoutBMCs:
+	case killServer, pauseServer, killAtPoint, pauseAtPoint, cutServer, oneWayServers, jumpClock, fillDisk, serverWithoutNova, serverWithoutBMCs:
 		c.serverFault(f, until)
 	default:
 		c.somebody(f, until)
@@ -90,13 +105,11 @@ func (c *cluster) begin(f fault) {
 
 func (c *cluster) hostFault(f fault, until func(func())) {
 	w, hosts := c.w, []string{f.host}
-	if f.kind == cutRack || f.kind == freezeRack {
-		hosts = nil
-		for _, h := range c.hosts {
-			if w.Host(h).Rack == w.Host(f.host).Rack {
-				hosts = append(hosts, h)
-			}
-		}
+	switch f.kind {
+	case cutRack, freezeRack:
+		hosts = slices.DeleteFunc(slices.Clone(c.hosts), func(h string) bool { return w.Host(h).Rack != w.Host(f.host).Rack })
+	case blindOthers:
+		hosts = slices.DeleteFunc(slices.Clone(c.hosts), func(h string) bool { return h == f.host })
 	}
 	for _, h := range hosts {
 		switch f.kind {
@@ -132,6 +145,10 @@ func (c *cluster) hostFault(f fault, until func(func())) {
 				planes = []world.Plane{world.Management}
 			case cutStorage:
 				planes = []world.Plane{world.Storage}
+			case blindOthers:
+				planes = planes[1:]
+			case cutPlanes: // any of them, by bit
+				planes = slices.DeleteFunc(planes, func(p world.Plane) bool { return (f.n+1)>>slices.Index(world.Planes(), p)&1 == 0 })
 			}
 			for _, p := range planes {
 				w.CutPlane(h, p)
@@ -164,8 +181,16 @@ func (c *cluster) bmcFault(f fault, until func(func())) {
 	switch f.kind {
 	case bmcSlow:
 		change(func(b *world.BMC) { b.Slow = sec(float64(1 + f.n)) }, func(b *world.BMC) { b.Slow = 0 })
-	case bmcLies:
-		change(func(b *world.BMC) { b.Lying = true }, func(b *world.BMC) { b.Lying = false })
+	case bmcLies: // one that reads off and does nothing can't be told from one that works: see docs/guarantees.md
+		change(func(b *world.BMC) { b.Lying = !b.ReadsOff }, func(b *world.BMC) { b.Lying = false })
+	case bmcReadsOff:
+		change(func(b *world.BMC) { b.ReadsOff = !b.Lying && b.Machine == f.host }, func(b *world.BMC) { b.ReadsOff = false })
+	case bmcLoses:
+		c.bmcLoses[f.host] = 1 + f.n
+		until(func() { delete(c.bmcLoses, f.host) })
+	case outletsDead:
+		c.outlet(f.host).dead = true
+		until(func() { c.outlet(f.host).dead = false })
 	case bmcLags:
 		change(func(b *world.BMC) { b.Lag = 40 * time.Second }, func(b *world.BMC) { b.Lag = 0 })
 	case bmcRefusesOff:
@@ -198,6 +223,21 @@ func (c *cluster) novaFault(f fault, until func(func())) {
 		change(func(a *world.APIFaults) { a.Fail = share }, func(a *world.APIFaults) { a.Fail = 0 })
 	case novaConflicts:
 		change(func(a *world.APIFaults) { a.Conflict = share }, func(a *world.APIFaults) { a.Conflict = 0 })
+	case novaHangs: // longer than anybody waits for a read
+		change(func(a *world.APIFaults) { a.Slow = sec(float64(20 * (1 + f.n))) }, func(a *world.APIFaults) { a.Slow = 0 })
+	case proxyGivesUp: // on evacuations, and delivers them a moment later
+		gaveUp := sec(5)
+		c.pickEvacuations++
+		until(func() { c.pickEvacuations-- })
+		change(func(a *world.APIFaults) { a.HoldNext, a.HoldFor, a.GaveUp = 2, gaveUp+sec(0.4*float64(f.n)), gaveUp }, func(a *world.APIFaults) { a.HoldNext = 0 })
+	case forgetOrders:
+		c.truth.lostOrders = true
+		change(func(a *world.APIFaults) { a.ForgetNext = 1 + f.n }, func(a *world.APIFaults) { a.ForgetNext = 0 })
+	case breakOrders:
+		change(func(a *world.APIFaults) { a.BreakNext = 1 + f.n }, func(a *world.APIFaults) { a.BreakNext = 0 })
+	case halfDone:
+		c.truth.lostOrders = true
+		change(func(a *world.APIFaults) { a.HalfNext = 1 + f.n }, func(a *world.APIFaults) { a.HalfNext = 0 })
 	case novaSlow:
 		change(func(a *world.APIFaults) { a.Slow = sec(float64(1 + f.n)) }, func(a *world.APIFaults) { a.Slow = 0 })
 	case loseAnswers:
@@ -256,6 +296,15 @@ func (c *cluster) serverFault(f fault, until func(func())) {
 			q.changed()
 			until(func() { delete(q.cut, name); q.changed() })
 		}
+	case oneWayServers:
+		other := c.names[(slices.Index(c.names, name)+1+f.n/2)%len(c.names)]
+		pair := [2]string{name, other}
+		if f.n%2 == 1 {
+			pair = [2]string{other, name}
+		}
+		q.lost[pair] = true
+		q.changed()
+		until(func() { delete(q.lost, pair); q.changed() })
 	case jumpClock:
 		c.clocks[name].jump += []time.Duration{sec(-30), sec(-0.4), sec(0.6), sec(3600)}[f.n]
 	case fillDisk:

@@ -33,7 +33,8 @@ func (t *truth) quiet() bool {
 	}
 	for _, name := range t.c.hosts {
 		h := t.c.w.Host(name)
-		if !t.well(h) || !t.c.w.ServiceUp(name) || h.ForcedDown && !t.forced[name] || h.Disabled && h.DisabledReason != operatorsReason || t.c.w.Now().Sub(t.trouble[name]) < 5*time.Second {
+		if !t.well(h) || !t.c.w.ServiceUp(name) ||
+			h.ForcedDown && !t.forced[name] || h.Disabled && !t.theirs(h) || t.c.w.Now().Sub(t.trouble[name]) < 5*time.Second {
 			return false
 		}
 	}
@@ -62,6 +63,7 @@ func (t *truth) final() {
 			t.fail("S3: %s is down on %s (%s %s), and no record names it", t.c.vm(id), v.Host, v.VMState, v.TaskState)
 		case !r.State.Settled() && open[r.VM.Host].ID == "":
 			t.fail("S3: %s is down and %s, but no incident is open", t.c.vm(id), r.State)
+		case t.lostOrders && r.Open() != nil && r.Reason != "": // says so, and waits for people
 		case !r.State.Settled() && !waitsForPeople(open[r.VM.Host]):
 			t.fail("L: %s is down and still %s: %s", t.c.vm(id), r.State, r.Reason)
 		case r.State == engine.Recovered && v.VMState == world.Active:
@@ -85,6 +87,11 @@ func waitsForPeople(in engine.Incident) bool {
 	})
 }
 
+// theirs: an operator has disabled the service, whoever's reason it carries by now.
+func (t *truth) theirs(h *world.Host) bool {
+	return h.DisabledReason == operatorsReason || t.overwritten[h.Name]
+}
+
 func (t *truth) finalHost(name string, in engine.Incident) {
 	h := t.c.w.Host(name)
 	waits := len(in.Interlocks) > 0
@@ -100,10 +107,10 @@ func (t *truth) finalHost(name string, in engine.Incident) {
 		t.fail("L: %s is not well, neither fenced nor does incident %s (%s) say what it waits for", name, in.ID, in.Phase)
 	case h.ForcedDown && !t.forced[name] && in.ID == "":
 		t.fail("L: %s is forced down, and no incident is open", name)
-	case h.Disabled && h.DisabledReason != operatorsReason && in.ID == "":
+	case h.Disabled && !t.theirs(h) && in.ID == "":
 		t.fail("L: %s is disabled (%s), and no incident is open", name, h.DisabledReason)
 	}
-	if t.disabled[name] && (!h.Disabled || h.DisabledReason != operatorsReason) {
+	if t.disabled[name] && (!h.Disabled || h.DisabledReason != operatorsReason && !t.overwritten[name]) {
 		t.fail("S4: an operator disabled %s, now it is disabled=%t with reason %q", name, h.Disabled, h.DisabledReason)
 	}
 }

@@ -49,6 +49,14 @@ func (c *cluster) somebody(f fault, until func(func())) {
 		until(func() {
 			c.insist(engine.Asked{Verb: engine.MaintenanceOff, Host: f.host, Reason: "soak"}, func() { delete(c.truth.spared, f.host) })
 		})
+	case resetVM: // an operator who sees a VM migrate for ever from a host without power, and looks no further
+		if v := w.VM(id); v != nil && v.TaskState == "migrating" && !w.Host(v.Host).On {
+			refused = w.Do(user, id, "reset-active")
+		}
+	case confirmDown: // an operator who has looked: it has no power
+		if !w.Host(f.host).On {
+			c.ask(engine.Asked{Verb: engine.ConfirmDown, Host: f.host, Reason: "I stand before it, its plug is out"}, func() {})
+		}
 	case disarm:
 		c.ask(engine.Asked{Verb: engine.Disarm, Reason: "soak"}, func() { c.truth.disarmed = time.Now() })
 		until(func() {

@@ -43,6 +43,7 @@ func play(s schedule) (outcome, error) {
 	quiet := false
 	var look func()
 	look = func() {
+		c.truth.look()
 		quiet = left == 0 && time.Since(begin) > last+sec(8) && c.truth.quiet()
 		c.after(time.Second, look)
 	}

@@ -21,9 +21,10 @@ const (
 type quorum struct {
 	c       *cluster
 	mem     *store.MemoryCluster
-	cut     map[string]bool // cut off from all other servers
-	full    map[string]bool // its disk is full
-	changes int             // what was planned before the last one is void
+	cut     map[string]bool    // cut off from all other servers
+	full    map[string]bool    // its disk is full
+	lost    map[[2]string]bool // what the first sends doesn't reach the second
+	changes int                // what was planned before the last one is void
 }
 
 // clock is a server's clocks, for its permits: virtual time and the jumps of its wall clock.
@@ -93,18 +94,36 @@ func (q *quorum) able() []string {
 
 func (q *quorum) majority() bool { return len(q.able()) > len(q.c.names)/2 }
 
-// stranded: the server takes part with no majority.
-func (q *quorum) stranded(name string) bool { return !slices.Contains(q.able(), name) || !q.majority() }
+// reaches: the server and a majority hear each other, itself included.
+func (q *quorum) reaches(name string) bool {
+	n := 0
+	for _, other := range q.able() {
+		if !q.lost[[2]string{name, other}] && !q.lost[[2]string{other, name}] {
+			n++
+		}
+	}
+	return n > len(q.c.names)/2
+}
+
+// stranded: the server takes part with no majority, or its leader doesn't hear it or isn't heard by it.
+func (q *quorum) stranded(name string) bool {
+	if !slices.Contains(q.able(), name) || !q.majority() {
+		return true
+	}
+	leader, _ := q.mem.Leader()
+	return !q.reaches(name) || leader != "" && (q.lost[[2]string{name, leader}] || q.lost[[2]string{leader, name}])
+}
 
 // changed is to be called when a server was killed, started, paused, cut off, or the contrary. Who is in trouble hears
 // nothing; who leads without a majority steps down after an election timeout; the others elect after another.
 func (q *quorum) changed() {
 	q.changes++
 	able := q.able()
+	leader, _ := q.mem.Leader()
 	for _, name := range q.c.names {
 		in := slices.Contains(able, name)
 		q.mem.SetDown(name, !in)
-		if !in {
+		if !in || len(q.lost) > 0 && !q.hears(name, leader) {
 			q.mem.SetDeaf(name, true)
 			if l := q.c.lives[name]; l != nil && !l.killed() && !l.paused() {
 				q.later(election, func() { q.mem.Depose(name) })
@@ -112,13 +131,12 @@ func (q *quorum) changed() {
 			continue
 		}
 		q.c.after(q.c.span(ms(5), ms(60)), func() {
-			if slices.Contains(q.able(), name) {
+			if leader, _ := q.mem.Leader(); slices.Contains(q.able(), name) && q.hears(name, leader) {
 				q.mem.SetDeaf(name, false)
 			}
 		})
 	}
-	leader, _ := q.mem.Leader()
-	if leader != "" && slices.Contains(able, leader) && q.majority() {
+	if leader != "" && slices.Contains(able, leader) && q.majority() && q.reaches(leader) {
 		return
 	}
 	q.later(q.c.span(election, 2*election), q.elect)
@@ -139,16 +157,21 @@ func (q *quorum) later(d time.Duration, do func()) {
 	})
 }
 
+// hears: what the leader says reaches the server; one that reaches no majority leads nobody.
+func (q *quorum) hears(name, leader string) bool {
+	return name == leader && q.reaches(name) || name != leader && (leader == "" || !q.lost[[2]string{leader, name}])
+}
+
 func (q *quorum) elect() {
-	able := q.able()
-	if !q.majority() {
+	able := slices.DeleteFunc(q.able(), func(name string) bool { return !q.reaches(name) })
+	if len(able) == 0 || !q.majority() {
 		q.mem.Elect("")
 		return
 	}
-	for _, name := range able {
-		q.mem.SetDeaf(name, false)
-	}
 	name := able[q.c.rng.IntN(len(able))]
+	for _, other := range q.able() {
+		q.mem.SetDeaf(other, !q.hears(other, name))
+	}
 	q.mem.Elect(name)
 	q.c.electedAt = time.Now()
 	_, epoch := q.mem.Leader()

@@ -60,9 +60,22 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// warm has what Go keeps for the life of a process (types, caches) made before anything counts: the first schedules use
+// all of it.
+func warm(t *testing.T) {
+	if !replays {
+		return
+	}
+	for n := range uint64(8) {
+		one(t, newSchedule(n))
+		one(t, newSchedule(themed+1+n))
+	}
+}
+
 // TestSoak plays random schedules: a dozen with the other tests, as many as wanted by `make soak`.
 func TestSoak(t *testing.T) {
 	single(t)
+	warm(t)
 	if *seed != 0 {
 		s := newSchedule(*seed)
 		s.o.Trace = true
@@ -72,9 +85,6 @@ func TestSoak(t *testing.T) {
 			t.Error(v)
 		}
 		return
-	}
-	if replays { // what Go keeps for the life of a process (types, caches) is made before anything counts
-		one(t, newSchedule(0))
 	}
 	began, virtual, bad, sends := time.Now(), time.Duration(0), 0, 0
 	for i := range *count {

@@ -3,6 +3,7 @@ package soak
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,22 @@ var besides = []choice{
 	{disarm, 2, [2]time.Duration{sec(5), sec(40)}, 0},
 }
 
+// since are what came later: seeds below [themed] mean what they meant.
+var since = slices.Concat(besides, []choice{
+	{cutPlanes, 2, [2]time.Duration{sec(3), sec(40)}, 7},
+	{bmcReadsOff, 1, [2]time.Duration{sec(10), sec(60)}, 0},
+	{bmcLoses, 2, [2]time.Duration{sec(60), sec(60)}, 3},
+	{outletsDead, 1, [2]time.Duration{sec(10), sec(60)}, 0},
+	{novaHangs, 1, [2]time.Duration{sec(5), sec(30)}, 4},
+	{proxyGivesUp, 2, [2]time.Duration{sec(60), sec(60)}, 20},
+	{forgetOrders, 1, [2]time.Duration{sec(60), sec(60)}, 2},
+	{breakOrders, 2, [2]time.Duration{sec(60), sec(60)}, 6},
+	{halfDone, 1, [2]time.Duration{sec(60), sec(60)}, 2},
+	{oneWayServers, 3, [2]time.Duration{sec(5), sec(40)}, 4},
+	{confirmDown, 2, [2]time.Duration{}, 0},
+	{resetVM, 1, [2]time.Duration{}, 12},
+})
+
 // newSchedule draws a schedule.
 func newSchedule(seed uint64) schedule {
 	rng := rand.New(rand.NewPCG(seed, 0x7363686564)) // second half of the seed: any constant
@@ -143,6 +160,7 @@ func newSchedule(seed uint64) schedule {
 		s.faults = append(s.faults, drawn)
 	}
 	if seed >= themed {
+		s.o.Narrow, s.o.Outlets, s.o.SlowMoves = rng.IntN(2) == 0, rng.IntN(3) == 0, true
 		s.compose(rng, draw)
 		return s
 	}

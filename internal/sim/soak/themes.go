@@ -50,6 +50,21 @@ var themes = [][]beat{
 	{{kind: cutPower}, {kind: fillDisk, from: 0, to: 5, lasts: 20}},
 	{{kind: cutPower}, {kind: jumpClock, from: 0, to: 4, lasts: 5, most: 4}},
 	{{kind: cutPower}, {kind: repeatPosts, from: 2.5, to: 4, lasts: 60, most: 3}},
+	{{kind: freeze, lasts: 40}, {kind: bmcReadsOff, from: 0.1, to: 1.2, lasts: 60}},
+	{{kind: cutPower}, {kind: proxyGivesUp, from: 2.9, to: 3.9, lasts: 60, most: 20}},
+	{{kind: cutPower}, {kind: proxyGivesUp, from: 2.9, to: 3.9, lasts: 60, most: 20}, {kind: killServer, from: 8, to: 10, lasts: 5}},
+	{{kind: cutPower}, {kind: migrateVM, from: -6, to: -2, vm: true}, {kind: migrateVM, from: -6, to: -2, vm: true},
+		{kind: resetVM, from: 0.3, to: 6, vm: true}, {kind: resetVM, from: 0.3, to: 6, vm: true}},
+	{{kind: isolate, lasts: 17}, {kind: blindOthers, from: -3, to: 0.5, lasts: 40}},
+	{{kind: cutAll, lasts: 17}, {kind: blindOthers, from: -3, to: 0.5, lasts: 40}},
+	{{kind: cutPower}, {kind: forgetOrders, from: 2, to: 3.5, lasts: 60, most: 2}},
+	{{kind: cutPower}, {kind: breakOrders, from: 2, to: 3.5, lasts: 60, most: 8}},
+	{{kind: cutPower}, {kind: halfDone, from: 2, to: 3.5, lasts: 60, most: 2}},
+	{{kind: cutPowerWithBMC, lasts: 60}, {kind: confirmDown, from: 14, to: 40}},
+	{{kind: cutPowerWithBMC, lasts: 60}, {kind: confirmDown, from: 14, to: 40}, {kind: powerOnByOther, from: 14, to: 40}},
+	{{kind: freeze, lasts: 60}, {kind: bmcDead, from: -2, to: 14, lasts: 60}, {kind: outletsDead, from: 0, to: 14, lasts: 20}},
+	{{kind: cutPower}, {kind: oneWayServers, from: -2, to: 6, lasts: 25, most: 4}},
+	{{kind: oneWay, lasts: 40, most: 2}, {kind: oneWayServers, from: -2, to: 6, lasts: 25, most: 4}},
 }
 
 // compose draws a theme and when its parts happen, and up to two things besides.
@@ -77,6 +92,6 @@ func (s *schedule) compose(rng *rand.Rand, draw func([]choice, string, time.Dura
 		s.faults = append(s.faults, f)
 	}
 	for range rng.IntN(3) {
-		draw(besides, host, begin+time.Duration(rng.Int64N(int64(sec(14))))-sec(4))
+		draw(since, host, begin+time.Duration(rng.Int64N(int64(sec(14))))-sec(4))
 	}
 }

@@ -14,21 +14,28 @@ import (
 // truth compares what really happens with what was promised. It sees everything: the world, the records, the servers'
 // deeds as they leave.
 type truth struct {
-	c          *cluster
-	found      []string             // violations
-	doubles    int                  // that were seen already
-	trouble    map[string]time.Time // host → when it last was not entirely well
-	disarmed   time.Time            // when an operator was told that nothing is sent any more; zero: armed
-	spared     map[string]time.Time // host → the same of its maintenance
-	silent     map[string]time.Time // host → since when it says nothing
-	disabled   map[string]bool      // hosts whose service an operator disabled
-	disabledAt map[string]time.Time
-	forced     map[string]bool // hosts that an operator forced down
-	sends      int
+	c           *cluster
+	found       []string             // violations
+	doubles     int                  // that were seen already
+	trouble     map[string]time.Time // host → when it last was not entirely well
+	disarmed    time.Time            // when an operator was told that nothing is sent any more; zero: armed
+	spared      map[string]time.Time // host → the same of its maintenance
+	silent      map[string]time.Time // host → since when it says nothing
+	disabled    map[string]bool      // hosts whose service an operator disabled
+	disabledAt  map[string]time.Time
+	overwritten map[string]bool // hosts whose operator's reason a proxy replaced, with a take-out that it delivered late
+	forced      map[string]bool // hosts that an operator forced down
+	sends       int
+	lostOrders  bool // Nova was made to begin evacuations and forget them: nobody but an operator can end those
+	bounds
 }
 
 func newTruth(c *cluster) *truth {
-	return &truth{c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{}, disabled: map[string]bool{}, disabledAt: map[string]time.Time{}, forced: map[string]bool{}}
+	return &truth{
+		c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{},
+		disabled: map[string]bool{}, disabledAt: map[string]time.Time{}, overwritten: map[string]bool{},
+		forced: map[string]bool{}, bounds: bounds{queued: map[string]time.Time{}, seen: map[world.Plane]time.Time{}},
+	}
 }
 
 func (t *truth) fail(format string, args ...any) {
@@ -69,6 +76,9 @@ func (t *truth) well(h *world.Host) bool {
 			return false
 		}
 	}
+	if len(t.c.blocked) == 0 {
+		return true
+	}
 	heard := 0
 	for _, s := range t.c.names {
 		if t.c.open(h.Name, s) && t.c.open(s, h.Name) {
@@ -107,7 +117,7 @@ func (t *truth) sent(l *life, a act, permitted time.Time) {
 	}
 	switch a.do {
 	case engine.Fence:
-		t.fencing(l, a.host)
+		t.fencing(l, a)
 	case engine.TakeOut:
 		if time.Since(t.disabledAt[a.host]) < lookAhead {
 			delete(t.disabled, a.host)
@@ -121,9 +131,20 @@ func (t *truth) sent(l *life, a act, permitted time.Time) {
 // that an operator's word in between is lost.
 const lookAhead = 150 * time.Millisecond
 
+// late is told of what a proxy delivers long after it was sent, or once more.
+func (t *truth) late(a act) {
+	switch {
+	case !t.disabled[a.host]:
+	case a.do == engine.TakeOut:
+		t.overwritten[a.host] = true
+	case a.do == engine.PutBack && a.enable:
+		delete(t.disabled, a.host)
+	}
+}
+
 // fencing is told of every off. The machine is the one that the controller really switches.
-func (t *truth) fencing(l *life, host string) {
-	machine := t.c.w.Host(t.c.w.Host(host).BMC.Machine)
+func (t *truth) fencing(l *life, a act) {
+	host, machine := a.host, t.c.w.Host(a.machine)
 	quiet := t.c.w.Now().Sub(t.trouble[machine.Name])
 	if t.well(machine) && quiet > calm && !machine.GateClosed { // none of its VMs runs on a host behind its gate
 		t.fail("S2: %s sent off to %s, which was well for %s", l, machine.Name, quiet.Round(time.Millisecond))
@@ -136,7 +157,11 @@ func (t *truth) fencing(l *life, host string) {
 		}
 	}
 	for _, in := range t.incidents() {
-		if in.Host == host && in.Phase == engine.PhaseFencing && in.Verdict == engine.Dead && in.Proof == nil && silent > max(1, len(t.c.hosts)*30/100) {
+		if in.Host != host || in.Phase != engine.PhaseFencing || in.Verdict != engine.Dead || in.Proof != nil {
+			continue
+		}
+		t.witnessed(l, in)
+		if silent > max(1, len(t.c.hosts)*30/100) {
 			t.fail("S2: %s sent off to %s, which is only silent, while %d of %d hosts are", l, host, silent, len(t.c.hosts))
 		}
 	}

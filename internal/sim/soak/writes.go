@@ -15,6 +15,7 @@ import (
 type act struct {
 	do           engine.Kind
 	host, vm, to string
+	machine      string // of an order to a device: the host that it really switches
 	enable       bool
 }
 
@@ -58,7 +59,7 @@ func (n nova) write(ctx context.Context, in cloud.Intent, a act, do func(*world.
 		if t.lost = l.c.noNova[l.name]; t.lost {
 			return
 		}
-		fate := l.c.w.FateOf(true)
+		fate := l.c.w.FateOf(l.c.pickEvacuations == 0 || a.do == engine.Evacuate)
 		slow := fate.Slow
 		switch {
 		case fate.Status >= 500:
@@ -68,6 +69,7 @@ func (n nova) write(ctx context.Context, in cloud.Intent, a act, do func(*world.
 		case fate.Hold > 0:
 			l.c.after(fate.Hold, func() {
 				_, err := deliver()
+				l.c.truth.late(a)
 				l.c.note("a proxy delivers %s: %v", a, err)
 			})
 			if t.lost = fate.GaveUp == 0; !t.lost {
@@ -84,12 +86,16 @@ func (n nova) write(ctx context.Context, in cloud.Intent, a act, do func(*world.
 			if fate.Twice > 0 {
 				l.c.after(fate.Twice, func() {
 					_, err := do(l.c.w, repeat)
+					l.c.truth.late(a)
 					l.c.note("a proxy repeats %s: %v", a, err)
 				})
 			}
 		}
 		if refused != nil {
 			t.err = refused
+		}
+		if refused != nil && refused.Code >= 500 { // it began, and broke
+			t.err, refused = fmt.Errorf("%w: %w", cloud.ErrUnanswered, refused), nil
 		}
 		t.back[0], t.back[1] = t.back[0]+slow, t.back[1]+slow
 	}

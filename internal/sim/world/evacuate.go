@@ -29,11 +29,20 @@ func (w *World) Evacuate(c Caller, id, target string, keepStopped bool) *Error {
 		return refuse(400, "Compute service of %s is still in use.", v.Host)
 	}
 
-	w.setTask(v, "rebuilding")
 	w.addAction(c, v, "evacuate")
+	if w.faults.HalfNext > 0 {
+		w.faults.HalfNext--
+		return refuse(500, "Unexpected API Error.")
+	}
+	w.setTask(v, "rebuilding")
 	m := w.addMigration(c, v, "evacuation", v.Host, target, "accepted")
 	w.emit("evacuate-accepted", v.Host, id, "migration %d target=%q user=%s", m.ID, target, c.User)
 	w.note(v, "evacuation %d from %s accepted (target %q)", m.ID, m.Source, target)
+	if w.faults.ForgetNext > 0 {
+		w.faults.ForgetNext--
+		w.emit("evacuate-forgotten", v.Host, id, "migration %d", m.ID)
+		return nil
+	}
 	e := &evacuation{w: w, vm: v, m: m, target: target, was: v.VMState, keepStopped: keepStopped}
 	w.conductor.run(e.schedule)
 	return nil
@@ -76,7 +85,11 @@ func (e *evacuation) claim(dest *Host) {
 		e.end(dest, "failed")
 		return
 	}
-	if !w.fits(e.vm, dest) {
+	breaks := w.faults.BreakNext > 0
+	if breaks {
+		w.faults.BreakNext--
+	}
+	if breaks || !w.fits(e.vm, dest) {
 		// A failed claim gives the VM its old state back, on its old host.
 		e.vm.VMState, e.vm.TaskState = e.was, ""
 		e.end(dest, "failed")

@@ -14,6 +14,11 @@ type APIFaults struct {
 	GaveUp    time.Duration // after how long the proxy tells the caller 504; 0: it never does
 	TwiceNext int           // so many next writes are delivered, and once more TwiceIn later
 	TwiceIn   time.Duration
+
+	// Evacuations that Nova begins and does not end.
+	ForgetNext int // so many next ones are accepted, and their order is lost on the message bus
+	BreakNext  int // so many next ones fail on their destination
+	HalfNext   int // so many next ones are noted among the VM's actions, and then Nova answers 500 and does nothing
 }
 
 // Fate is what becomes of one call.

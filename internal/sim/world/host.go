@@ -48,6 +48,7 @@ type Host struct {
 	gated      bool
 	denied     map[string]bool // uuids that libvirt's hook refuses to start
 	powerLog   []powerChange
+	unfed      bool
 	powerEpoch int // counts power changes: plans of an earlier life are void
 	computeRun int // counts lives of nova-compute, for the same reason
 	castQueue  []cast

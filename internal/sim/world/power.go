@@ -27,8 +27,19 @@ func (w *World) Reboot(host string, pause time.Duration) {
 	})
 }
 
+// Feed says whether a machine's power supplies have any current. One without goes off at once and can't be switched on,
+// and its BMC is silent; with it, it boots, as most are set to.
+func (w *World) Feed(host string, fed bool) {
+	h := w.mustHost(host)
+	if h.unfed == !fed {
+		return
+	}
+	h.unfed = !fed
+	w.setPower(h, fed, "current")
+}
+
 func (w *World) setPower(h *Host, on bool, why string) {
-	if h.On == on {
+	if h.On == on || on && h.unfed {
 		return
 	}
 	h.On = on
@@ -93,6 +104,7 @@ type BMC struct {
 	DiesToo    bool          // has no stand-by power: silent while the machine has none
 	Lying      bool          // accepts off and does nothing
 	Lag        time.Duration // shows the power state of that long ago
+	ReadsOff   bool          // shows off, whatever the machine's power is; what it is ordered it does
 	RefusesOff bool          // answers off with an error when already off
 	Slow       time.Duration // before each answer
 	RefuseOn   time.Duration // refuses on for that long after off
@@ -119,7 +131,7 @@ func (w *World) SetBMC(host string, change func(*BMC)) {
 // BMCAnswers says whether the host's BMC is there.
 func (w *World) BMCAnswers(host string) bool {
 	h := w.mustHost(host)
-	return !h.BMC.Dead && (!h.BMC.DiesToo || w.mustHost(h.BMC.Machine).On)
+	return !h.BMC.Dead && !h.unfed && (!h.BMC.DiesToo || w.mustHost(h.BMC.Machine).On)
 }
 
 // BMCIdentity is the machine uuid and serial that the host's BMC shows.
@@ -134,6 +146,9 @@ func (w *World) BMCPower(host string) (on bool, err error) {
 	h := w.mustHost(host)
 	if !w.BMCAnswers(host) {
 		return false, ErrBMCSilent
+	}
+	if h.BMC.ReadsOff {
+		return false, nil
 	}
 	m := w.mustHost(h.BMC.Machine)
 	seen := w.now.Add(-h.BMC.Lag)
