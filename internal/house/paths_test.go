@@ -45,8 +45,8 @@ func bases(page string) []string { return []string{".", "internal", path.Dir(pag
 
 func meansFile(tree fs.FS, page, span string) bool {
 	span = strings.TrimPrefix(span, "./")
-	if strings.HasPrefix(span, "/") || strings.ContainsAny(span, "<>$~:()=") {
-		return false // another machine's, or none
+	if strings.HasPrefix(span, "/") || strings.HasPrefix(span, "bin/") || strings.ContainsAny(span, "<>$~:()=") {
+		return false // another machine's, or none, or built here
 	}
 	if slices.Contains([]string{".go", ".pml", ".proto", ".md"}, path.Ext(span)) {
 		return true
