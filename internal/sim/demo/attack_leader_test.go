@@ -4,6 +4,7 @@ package demo
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,8 +15,9 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/sim/world"
 )
 
-// Three servers, each a process; the leader is killed, or paused for three election timeouts, at the first sending off of
-// a fence or at the third accepted evacuation. Nothing is doubled, nothing is lost, and the work goes on:
+// Three servers, each a process; the leader is killed, or paused for three election timeouts, or cut off from the
+// operator's etcd for two leases, at the first sending off of a fence or at the third accepted evacuation. Nothing is
+// doubled, nothing is lost, and the work goes on:
 //
 //	go test -tags attack -run AttackLeader -timeout 60m -v ./internal/sim/demo -seeds 10
 func TestAttackLeader(t *testing.T) {
@@ -23,34 +25,84 @@ func TestAttackLeader(t *testing.T) {
 	gaps := map[string][]time.Duration{}
 	t.Run("all", func(t *testing.T) {
 		for i := range *seeds {
-			seed := *firstSeed + uint64(i)
-			for _, c := range []struct {
-				how, when string
-				nth       int
-			}{{"kill", "evacuate-accepted", 3}, {"pause", "evacuate-accepted", 3}, {"kill", "bmc-order", 1}, {"pause", "bmc-order", 1}} {
-				name := fmt.Sprintf("%s at %s", c.how, c.when)
-				t.Run(fmt.Sprintf("%s-%s-%d", c.how, c.when, seed), func(t *testing.T) {
+			for _, s := range []strike{
+				{how: "kill", when: "evacuate-accepted", nth: 3}, {how: "pause", when: "evacuate-accepted", nth: 3},
+				{how: "kill", when: "bmc-order", nth: 1}, {how: "pause", when: "bmc-order", nth: 1},
+				{how: "kill", when: "evacuate-accepted", nth: 3, etcd: true}, {how: "cut", when: "evacuate-accepted", nth: 3, etcd: true},
+				{how: "pause", when: "evacuate-accepted", nth: 3, etcd: true},
+				{how: "kill", when: "bmc-order", nth: 1, etcd: true}, {how: "cut", when: "bmc-order", nth: 1, etcd: true},
+			} {
+				s.seed = *firstSeed + uint64(i)
+				t.Run(fmt.Sprintf("%s-%d", strings.ReplaceAll(s.String(), " ", "-"), s.seed), func(t *testing.T) {
 					t.Parallel()
-					gap := attackLeader(t, seed, c.how, c.when, c.nth)
+					gap := attackLeader(t, s)
 					mu.Lock()
 					defer mu.Unlock()
-					gaps[name] = append(gaps[name], gap)
+					gaps[s.String()] = append(gaps[s.String()], gap)
 				})
 			}
 		}
 	})
-	for name, list := range gaps {
+	for _, name := range slices.Sorted(maps.Keys(gaps)) {
+		list := gaps[name]
 		slices.Sort(list)
-		t.Logf("leader %s: work went on after median %.1f s (%d runs, %.1f to %.1f)", name, list[len(list)/2].Seconds(), len(list), list[0].Seconds(), list[len(list)-1].Seconds())
+		t.Logf("leader lost: %s: work went on after median %.1f s (%d runs, %.1f to %.1f)", name, list[len(list)/2].Seconds(), len(list), list[0].Seconds(), list[len(list)-1].Seconds())
 	}
 }
 
+// strike says what happens to the leader, and when.
+type strike struct {
+	how, when string
+	nth       int
+	etcd      bool // an etcd of the operator's own
+	seed      uint64
+}
+
+func (s strike) String() string {
+	text := s.how + " at " + s.when
+	if s.etcd {
+		text += " on etcd apart"
+	}
+	return text
+}
+
+// hit does it.
+func (s strike) hit(leader *process) {
+	switch s.how {
+	case "kill":
+		_ = leader.cmd.Process.Signal(syscall.SIGKILL)
+	case "pause":
+		_ = leader.cmd.Process.Signal(syscall.SIGSTOP)
+	case "cut":
+		leader.line.Cut()
+	}
+}
+
+// flight is how long after its loss something may still come from the leader.
+func (s strike) flight() time.Duration {
+	if s.how == "cut" {
+		return 1200 * time.Millisecond // a permit, and the way
+	}
+	return 200 * time.Millisecond
+}
+
+// undo ends what ends by itself; false: nothing does.
+func (s strike) undo(leader *process) bool {
+	switch s.how {
+	case "pause":
+		_ = leader.cmd.Process.Signal(syscall.SIGCONT)
+	case "cut":
+		leader.line.Mend()
+	}
+	return s.how != "kill"
+}
+
 // attackLeader gives the time from the leader's loss until the next order or request reached the world.
-func attackLeader(t *testing.T, seed uint64, how, when string, nth int) time.Duration {
-	o := Options{Hosts: 6, VMs: 120, Seed: seed, Redfish: 3}
+func attackLeader(t *testing.T, s strike) time.Duration {
+	o := Options{Hosts: 6, VMs: 120, Seed: s.seed, Redfish: 3}
 	a := &attack{t: t, doomed: map[string]string{}, mild: map[string]int{}, others: map[string]time.Time{}}
 	var servers []*process
-	a.d, servers = attackServers(t, o, 3)
+	a.d, servers = attackServers(t, o, 3, s.etcd)
 	a.begun = time.Now()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -72,17 +124,13 @@ func attackLeader(t *testing.T, seed uint64, how, when string, nth int) time.Dur
 			a.see(w, e)
 			order := e.Kind == "evacuate-accepted" || e.Kind == "bmc-order"
 			switch {
-			case e.Kind == when && at.IsZero():
-				if count++; count == nth {
-					sig := syscall.SIGKILL
-					if how == "pause" {
-						sig = syscall.SIGSTOP
-					}
-					_ = leader.cmd.Process.Signal(sig)
+			case e.Kind == s.when && at.IsZero():
+				if count++; count == s.nth {
+					s.hit(leader)
 					at = time.Now()
 					lost <- at
 				}
-			case order && !at.IsZero() && time.Since(at) > 200*time.Millisecond: // what was in flight has come
+			case order && !at.IsZero() && time.Since(at) > s.flight(): // what was in flight has come
 				select {
 				case next <- time.Now():
 				default:
@@ -90,7 +138,7 @@ func attackLeader(t *testing.T, seed uint64, how, when string, nth int) time.Dur
 			}
 		})
 	})
-	host := o.names()[int(seed)%o.Hosts]
+	host := o.names()[int(s.seed)%o.Hosts]
 	a.doom(host, "cut")
 	a.tell("** %s leads; %s is cut", leader.o.Name, host)
 	a.world(func(w *world.World) { w.PowerCut(host) })
@@ -107,9 +155,8 @@ func attackLeader(t *testing.T, seed uint64, how, when string, nth int) time.Dur
 			t.Fatalf("%s never came", wait.what)
 		}
 	}
-	if how == "pause" {
-		pause(t.Context(), time.Until(began.Add(6*time.Second)))
-		_ = leader.cmd.Process.Signal(syscall.SIGCONT)
+	pause(t.Context(), time.Until(began.Add(8*time.Second)))
+	if s.undo(leader) {
 		a.tell("** %s goes on", leader.o.Name)
 	}
 	a.judge()

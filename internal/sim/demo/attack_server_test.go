@@ -33,6 +33,8 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/server"
 	"github.com/ninelives-ha/ninelives/internal/sim/wire"
 	"github.com/ninelives-ha/ninelives/internal/sim/world"
+	"github.com/ninelives-ha/ninelives/internal/store"
+	"github.com/ninelives-ha/ninelives/internal/store/etcdtest"
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 )
 
@@ -42,6 +44,8 @@ const childEnv = "NINELIVES_ATTACK_SERVER"
 type childOptions struct {
 	Name, Data, AuthURL, Probes, API, Agents, Cluster string
 	Initial                                           map[string]string
+	Etcd                                              server.Etcd
+	Knows                                             int // see server.Options
 }
 
 func TestMain(m *testing.M) {
@@ -69,10 +73,10 @@ func child(text string) error {
 		return err
 	}
 	cfg := server.DefaultConfig()
-	cfg.Name, cfg.Data, cfg.Cluster.Initial = o.Name, o.Data, o.Initial
+	cfg.Name, cfg.Data, cfg.Cluster.Initial, cfg.Etcd = o.Name, o.Data, o.Initial, o.Etcd
 	cfg.Listen = server.Listen{API: o.API, Agents: o.Agents, Cluster: o.Cluster}
 	s, err := server.New(server.Options{
-		Config: cfg, Cloud: cl, Prober: farProber{o.Probes}, Logger: log, Version: "attack", ProbeAllPlanes: true,
+		Config: cfg, Cloud: cl, Prober: farProber{o.Probes}, Logger: log, Version: "attack", ProbeAllPlanes: true, Knows: o.Knows,
 		Drivers: fence.Drivers{fence.DriverIPMI: ipmi.Open, fence.DriverRedfish: redfish.Open, fence.DriverAgent: agents.New(agents.DefaultDir).Open},
 	})
 	if err != nil {
@@ -130,6 +134,7 @@ func (d *Demo) probes(w http.ResponseWriter, r *http.Request) {
 // process is the server under attack.
 type process struct {
 	o     childOptions
+	line  *etcdtest.Line // its way to an etcd of the operator's own; nil: it has etcd inside
 	log   *os.File
 	cmd   *exec.Cmd
 	ended chan error
@@ -178,12 +183,12 @@ func freePort() string {
 // attackStart is Start with the server in a process of its own.
 func attackStart(t *testing.T, o Options) (*Demo, *process) {
 	t.Helper()
-	d, p := attackServers(t, o, 1)
+	d, p := attackServers(t, o, 1, false)
 	return d, p[0]
 }
 
-// attackServers is Start with several servers, each in a process of its own.
-func attackServers(t *testing.T, o Options, n int) (*Demo, []*process) {
+// attackServers is Start with several servers, each in a process of its own, on etcd inside or on one apart.
+func attackServers(t *testing.T, o Options, n int, apart bool) (*Demo, []*process) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -208,13 +213,21 @@ func attackServers(t *testing.T, o Options, n int) (*Demo, []*process) {
 	bundle := filepath.Join(d.dir, "bundle")
 	must(ca.Export(bundle))
 	var all []*process
+	var etcd etcdtest.Etcd
+	if apart {
+		etcd = etcdtest.Start(t, etcdtest.Options{TLS: true, TxnOps: store.MaxOps, MaxRequestBytes: 2 * store.MaxBytes})
+	}
 	initial := map[string]string{}
 	for i := range n {
 		name := fmt.Sprintf("server-%d", i+1)
 		p := &process{log: log, o: childOptions{
 			Name: name, Data: filepath.Join(d.dir, name), AuthURL: d.cloud.AuthURL(), Probes: probes.URL, API: freePort(), Agents: freePort(), Cluster: freePort(),
 		}}
-		if all = append(all, p); n > 1 {
+		switch all = append(all, p); {
+		case apart:
+			p.line = etcdtest.NewLine(t, etcd.Address)
+			p.o.Etcd = server.Etcd{Endpoints: []string{etcd.URL(p.line.Address)}, TLS: server.EtcdTLS{CA: etcd.CA, Cert: etcd.Cert, Key: etcd.Key}}
+		case n > 1:
 			initial[name] = p.o.Cluster
 			p.o.Initial = initial
 		}
