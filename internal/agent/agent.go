@@ -148,7 +148,7 @@ func newAgent(o Options) (*Agent, error) {
 		o: o, log: o.Logger, host: host, boot: boot, machine: o.Machine, id: id.Normal(), prober: o.Prober, echo: echo,
 		gate: newKeeper(o.Config.Data, boot.String(), o.Logger), metrics: m,
 		ctx: ctx, cancel: cancel, slots: make(chan struct{}, ordersMost), dialed: make(chan struct{}),
-		greet: make(chan string, 2*len(o.Config.Servers)), kick: make(chan struct{}, 1), stopped: make(chan struct{}),
+		greet: make(chan string, greetMost), kick: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}, nil
 }
 
@@ -201,10 +201,11 @@ func (a *Agent) start() error {
 		return err
 	}
 	a.gate.begin()
-	save := func(c *pki.Credentials) error { return c.Save(a.o.Config.Data, transport.AgentFiles) }
+	dir := a.o.Config.Data
+	save := func(c *pki.Credentials) error { return c.Save(dir, transport.AgentFiles) }
 	up, err := transport.Dial(transport.AgentOptions{
 		Servers: a.o.Config.Servers, Credentials: creds, DialContext: a.o.Dial, Hello: a.hello, Handler: ear{a}, Logger: a.log,
-		SaveRenewed: save,
+		SaveRenewed: save, Known: loadKnown(dir, a.log), SaveKnown: func(k transport.Known) error { return saveKnown(dir, k) },
 	})
 	if err != nil {
 		return errors.Join(err, release())

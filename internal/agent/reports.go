@@ -17,6 +17,7 @@ const (
 	guestsEvery = 5 * time.Second  // at the latest, when nothing changes
 	storesEvery = 20 * time.Second // servers want them no older than a minute
 	storesTime  = 10 * time.Second // for one look at them
+	greetMost   = 32               // servers that may wait to be told how things stand
 )
 
 // lister sends lists of guests in the order in which they were read: a server that asked takes the list before the

@@ -137,8 +137,8 @@ func (a *app) clusterReplaceCommand() *cobra.Command {
 		Long: `For a server whose machine or disk is lost: takes it out, as "cluster remove" does, and says what to do on the machine that
 takes its place. First out, then in: with one more server that doesn't work the cluster would survive less.
 
-The new server may have the old one's name and addresses; the agents then find it by themselves. With another address for
-agents, add that to servers: in every agent.yaml.`,
+The new server may have the old one's name and addresses, or others: the servers tell the agents, which remember it. An
+agent that is down meanwhile needs one server of its agent.yaml that still works.`,
 		Example: `  ninelives cluster replace server-3 --reason "disk died"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := ask(a, cmd, members)

@@ -12,7 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/ninelives-ha/ninelives/internal/store"
+	"github.com/ninelives-ha/ninelives/proto/agentv1"
 )
 
 // ServerCard is what a server tells the others of itself.
@@ -41,6 +44,7 @@ type cards struct {
 	failed chan error // one error, when another process has this server's identity
 
 	mu     sync.RWMutex
+	as     int64 // the store's revision as of which they are
 	of     map[string]ServerCard
 	tokens map[string]bool
 	mine   int64 // revision from which our own card counts; 0: not announced yet
@@ -58,6 +62,7 @@ func (c *cards) run(ctx context.Context) {
 	watch := c.s.store.Watch(ctx, store.ServersPrefix, 0)
 	announce := time.NewTimer(0)
 	defer announce.Stop()
+	told := &agentv1.Servers{}
 	for {
 		select {
 		case <-announce.C:
@@ -70,6 +75,10 @@ func (c *cards) run(ctx context.Context) {
 			}
 			for _, ch := range batch {
 				c.take(ch)
+			}
+			if now := c.addresses(); !slices.EqualFunc(now.GetServers(), told.GetServers(), func(a, b *agentv1.ServerAddress) bool { return proto.Equal(a, b) }) {
+				told = now
+				c.s.agents.broadcast(serversMessage(now))
 			}
 			if !c.there() {
 				announce.Reset(cardAgain) // somebody forgot us: a restored backup, a name that was removed and joined again
@@ -111,6 +120,7 @@ func (c *cards) announce(ctx context.Context) error {
 func (c *cards) take(ch store.Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.as = max(c.as, ch.Record.Revision)
 	switch ch.Kind {
 	case store.Reset:
 		clear(c.of)
@@ -149,6 +159,23 @@ func (c *cards) there() bool {
 	defer c.mu.RUnlock()
 	_, ok := c.of[c.s.cfg.Name]
 	return ok
+}
+
+// addresses is what agents are told of how the servers are reached.
+func (c *cards) addresses() *agentv1.Servers {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := &agentv1.Servers{Revision: uint64(c.as)}
+	for _, name := range slices.Sorted(maps.Keys(c.of)) {
+		if at := c.of[name].Agents; len(at) > 0 {
+			out.Servers = append(out.Servers, &agentv1.ServerAddress{Name: name, Addresses: at})
+		}
+	}
+	return out
+}
+
+func serversMessage(m *agentv1.Servers) *agentv1.FromServer {
+	return &agentv1.FromServer{Kind: &agentv1.FromServer_Servers{Servers: m}}
 }
 
 // get is one server's card; the zero card if it has none.

@@ -27,7 +27,7 @@ type Config struct {
 	Times Times  `yaml:"times"`
 	TLS   TLS    `yaml:"tls"`
 	// Advertise are the addresses that agents are told to reach this server at, host:port; default: listen.agents
-	// where that names an address.
+	// where that names an address, else the host of its cluster address with that port.
 	Advertise []string `yaml:"advertise"`
 }
 

@@ -43,7 +43,10 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	if g.s.fencing.unbound(host) { // now that it has said which machine it is, its devices may turn out to be its own
 		g.s.fencing.checkSoon(host)
 	}
-	return &agentv1.Welcome{PulseMs: uint32(g.s.times.Pulse.Milliseconds()), Cluster: g.s.cluster, Servers: g.s.agentServers()}, nil
+	if m := g.s.cards.addresses(); len(m.GetServers()) > 0 {
+		_ = l.Send(serversMessage(m)) // after the Welcome; a link that has ended needs it no more
+	}
+	return &agentv1.Welcome{PulseMs: uint32(g.s.times.Pulse.Milliseconds()), Cluster: g.s.cluster}, nil
 }
 
 // introduced takes over what a Hello says.

@@ -3,11 +3,13 @@ package server
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ninelives-ha/ninelives/internal/api/client"
 	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/transport"
 )
 
 func clientOf(t *testing.T, s *Server, token string) *client.Client {
@@ -40,6 +42,14 @@ func TestServersComeAndGo(t *testing.T) {
 		t.Errorf("the leader removes itself: %v", err)
 	}
 
+	host, _ := dialAs(t, follower, creds(t, follower, "compute-01", uuid(1)), helloFrom("compute-01", uuid(1))) // it knows of one server
+	reaches := func(name string) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(host.States(), func(s transport.ServerState) bool { return s.Connected && s.Name == name })
+		}
+	}
+	waitFor(t, "its agent has learnt of the leader", reaches("server-1"))
+
 	x.end(t, "server-3")
 	if err := os.RemoveAll(x.dirs["server-3"]); err != nil {
 		t.Fatal(err)
@@ -65,6 +75,7 @@ func TestServersComeAndGo(t *testing.T) {
 		m, err := api1.Members(t.Context())
 		return err == nil && len(m.Servers) == 3 && m.Servers[2].Name == "server-3" && m.Servers[2].Healthy && !m.Servers[2].Learner
 	})
+	waitFor(t, "the agent reaches it, too", reaches("server-3"))
 
 	backup := filepath.Join(t.TempDir(), "backup")
 	f, err := os.Create(backup)

@@ -44,6 +44,13 @@ func (g *agents) send(host string, m *agentv1.FromServer) error {
 	return l.Send(m)
 }
 
+// broadcast gives a message to all agents.
+func (g *agents) broadcast(m *agentv1.FromServer) {
+	for _, l := range g.open() {
+		_ = l.Send(m) // an agent whose link ends now hears it on the next
+	}
+}
+
 func (g *agents) nextOrder() uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func (quietHost) Connected(string, *agentv1.Welcome)           {}
 func (quietHost) Order(string, *agentv1.FromServer, time.Time) {}
 func (quietHost) Changed(transport.ServerState)                {}
 
-// pulses starts an agent of a host that reaches these servers.
+// pulses starts an agent of a host that reaches these servers, and no other that it is told of.
 func (x *trio) pulses(t *testing.T, host string, n int, servers ...*Server) *transport.Uplinks {
 	t.Helper()
 	machine := pki.Machine{UUID: uuid(n)}
@@ -38,7 +40,13 @@ func (x *trio) pulses(t *testing.T, host string, n int, servers ...*Server) *tra
 	for _, s := range servers {
 		at = append(at, s.AgentsAddr().String())
 	}
-	up, err := transport.Dial(transport.AgentOptions{Servers: at, Credentials: cred, Handler: quietHost{}, Hello: func() *agentv1.Hello {
+	dial := func(ctx context.Context, addr string) (net.Conn, error) {
+		if !slices.Contains(at, addr) {
+			return nil, errors.New("no route to host")
+		}
+		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	}
+	up, err := transport.Dial(transport.AgentOptions{Servers: at, Credentials: cred, DialContext: dial, Handler: quietHost{}, Hello: func() *agentv1.Hello {
 		return &agentv1.Hello{Host: host, Boot: boot.Bytes(), Machine: &agentv1.Machine{Uuid: machine.UUID}}
 	}})
 	if err != nil {

@@ -116,7 +116,7 @@ func (v *relays) hearAt(ctx context.Context, name, addr string) error {
 		defer tick.Stop()
 		for turn := uint64(1); ; turn++ {
 			l.asks(turn, time.Now())
-			if stream.Send(&peerv1.Ask{Turn: turn}) != nil {
+			if stream.Send(&peerv1.Ask{Turn: turn, Epoch: v.s.Epoch()}) != nil {
 				return // Recv has the reason
 			}
 			select {

@@ -93,6 +93,7 @@ type Server struct {
 	checkNow chan struct{} // the fence devices are to be checked
 	reign    atomic.Pointer[reign]
 	lead     atomic.Pointer[store.Leadership]
+	epoch    atomic.Uint64 // the highest that this server knows of
 	started  time.Time
 	boot     string                            // this machine's boot
 	members  atomic.Pointer[map[string]string] // cluster addresses by name, as last known
@@ -167,7 +168,7 @@ func (s *Server) open() error {
 	s.stops = append(s.stops, func(context.Context) error { return s.store.Close() })
 	s.listener, err = transport.Listen(transport.ServerOptions{
 		Name: s.cfg.Name, Addr: s.cfg.Listen.Agents, Credentials: s.cred, CA: s.ca, Tokens: s.tokens, Handler: s.agents, Peers: s.peers, Logger: s.log,
-		Epoch: s.Epoch, Servers: s.agentServers,
+		Epoch: s.Epoch,
 	})
 	if err != nil {
 		return err
@@ -245,8 +246,17 @@ func (s *Server) Agents() transport.Handler { return s.agents }
 // Operators is what the API does for operators, for those in the same process.
 func (s *Server) Operators() api.Backend { return &backend{s: s} }
 
-// Epoch is that of this server's leadership, 0 when it doesn't lead.
-func (s *Server) Epoch() uint64 { return uint64(s.leadership().Epoch) }
+// Leads reports whether this server leads.
+func (s *Server) Leads() bool { return s.leadership().Leader }
+
+// Epoch is the highest that this server knows of: its own, or that of a leader who asked it; 0: none.
+func (s *Server) Epoch() uint64 { return s.epoch.Load() }
+
+// heardEpoch takes note of an epoch that has begun.
+func (s *Server) heardEpoch(epoch uint64) {
+	for seen := s.epoch.Load(); epoch > seen && !s.epoch.CompareAndSwap(seen, epoch); seen = s.epoch.Load() {
+	}
+}
 
 // stalled returns when this process may go on.
 func (s *Server) stalled() {
@@ -299,7 +309,10 @@ func (s *Server) want() {
 	}
 }
 
-func (s *Server) setLeader(l store.Leadership) { s.lead.Store(&l) }
+func (s *Server) setLeader(l store.Leadership) {
+	s.lead.Store(&l)
+	s.heardEpoch(uint64(l.Epoch))
+}
 
 func (s *Server) leadership() store.Leadership { return *s.lead.Load() }
 

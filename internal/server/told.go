@@ -63,6 +63,7 @@ func (p *peers) ended(l *transport.Link, said, reset bool) {
 // answer says on which links new pulses came since the Ask before. Each of these pulses was heard after that Ask had come
 // in: the first answer only says who is there.
 func (t *told) answer(ask *peerv1.Ask) *peerv1.Heard {
+	t.s.heardEpoch(ask.GetEpoch())
 	out := &peerv1.Heard{Sees: uint32(t.s.sight.count()), Doubts: t.s.ears.doubts()}
 	links := t.s.agents.open()
 	t.mu.Lock()

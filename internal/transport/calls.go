@@ -82,6 +82,7 @@ func (s *Server) Link(stream linkStream) error {
 	if welcome.Server == "" {
 		welcome.Server = s.o.Name
 	}
+	welcome.Epoch = max(welcome.Epoch, s.o.Epoch())
 	s.log.Info("agent linked", "host", l.host, "boot", boot.String(), "remote", l.remote)
 	return l.serve(welcome)
 }
@@ -196,5 +197,5 @@ func (s *Server) Renew(ctx context.Context, req *agentv1.RenewRequest) (*agentv1
 }
 
 func (s *Server) answer(cert []byte) *agentv1.Credentials {
-	return &agentv1.Credentials{Chain: [][]byte{cert}, Ca: s.o.CA.Certificate().Raw, Servers: s.o.Servers()}
+	return &agentv1.Credentials{Chain: [][]byte{cert}, Ca: s.o.CA.Certificate().Raw}
 }

@@ -146,7 +146,6 @@ func newPlace(t testing.TB, change func(*ServerOptions)) *place {
 	o := ServerOptions{
 		Name: "server-1", Addr: "127.0.0.1:0", Credentials: creds, CA: ca, Tokens: p.tokens, Handler: p.handler,
 		Epoch: func() uint64 { return 7 }, AckEvery: 50 * time.Millisecond,
-		Servers: func() []string { return []string{"10.0.0.1:7401"} },
 	}
 	if change != nil {
 		change(&o)

@@ -95,10 +95,8 @@ type ServerOptions struct {
 	Peers   PeerHandler  // what other servers ask; nil: they get no answer
 	Logger  *slog.Logger // nil: none
 
-	// Epoch is what acks carry: the leader's epoch as far as this server knows, 0 for none. Nil: always 0.
+	// Epoch is what Welcomes and acks carry: the highest epoch that this server knows of, 0 for none. Nil: always 0.
 	Epoch func() uint64
-	// Servers are the agent ports of all servers, told to agents that join. Nil: none.
-	Servers func() []string
 	// Revoked says whether a certificate is no longer trusted, and why. Asked at every handshake and every minute
 	// for each link: it must be quick. Nil: none is.
 	Revoked func(host, serial string) (reason string, revoked bool)
@@ -108,7 +106,7 @@ type ServerOptions struct {
 }
 
 // AgentHandler is what an agent does with what servers say, from Uplinks.Start on. Calls for one server come one after the other, those for
-// different servers at the same time. addr is the server's address as in AgentOptions.Servers.
+// different servers at the same time. addr is the server's address as in AgentOptions.Servers, or as servers told.
 type AgentHandler interface {
 	// Connected is called after each Welcome. The moment to tell this server the guests, stores and gate state.
 	Connected(addr string, w *agentv1.Welcome)
@@ -124,7 +122,7 @@ type AgentHandler interface {
 
 // ServerState is how one server stands to this agent.
 type ServerState struct {
-	Addr      string // as in AgentOptions.Servers
+	Addr      string // as in AgentOptions.Servers, or as servers told
 	Name      string // as in its Welcome; "" before the first
 	Connected bool
 	Since     time.Time // of Connected's last change
@@ -135,7 +133,7 @@ type ServerState struct {
 
 // AgentOptions is what Dial needs. Servers, Credentials, Hello and Handler must be given.
 type AgentOptions struct {
-	Servers     []string // host:port of every server
+	Servers     []string // host:port of servers, to begin with; each server tells of all
 	Credentials *pki.Credentials
 	// DialContext opens connections; nil: net.Dialer. Replaced by simulators and tests.
 	DialContext func(ctx context.Context, addr string) (net.Conn, error)
@@ -143,8 +141,10 @@ type AgentOptions struct {
 	Hello   func() *agentv1.Hello
 	Handler AgentHandler
 	Logger  *slog.Logger // nil: none
-	// Epochs is the fence that outlives the Uplinks; nil: a new one.
-	Epochs *EpochFence
+	// Known is what an earlier run of this agent has saved; the zero Known: nothing.
+	Known Known
+	// SaveKnown is called, by one goroutine, when more is known. Nil: nothing is remembered.
+	SaveKnown func(Known) error
 	// SaveRenewed is called with renewed credentials, to store them. Nil: the agent doesn't renew.
 	SaveRenewed func(*pki.Credentials) error
 	Queue       int // messages that may wait for one server; 0: 64

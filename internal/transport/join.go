@@ -163,7 +163,11 @@ func (u *Uplinks) renew(ctx context.Context) {
 }
 
 func (u *Uplinks) renewOnce(ctx context.Context, present *pki.Credentials) error {
-	fresh, err := Renew(ctx, u.o.Servers, present, u.o.DialContext)
+	var servers []string
+	for _, l := range u.all() {
+		servers = append(servers, l.addr)
+	}
+	fresh, err := Renew(ctx, servers, present, u.o.DialContext)
 	if err != nil {
 		return err
 	}

@@ -108,9 +108,6 @@ func (o *ServerOptions) complete() error {
 	if o.Epoch == nil {
 		o.Epoch = func() uint64 { return 0 }
 	}
-	if o.Servers == nil {
-		o.Servers = func() []string { return nil }
-	}
 	if o.Revoked == nil {
 		o.Revoked = func(string, string) (string, bool) { return "", false }
 	}

@@ -31,10 +31,12 @@ type outbound struct {
 
 // uplink is the link to one server: a loop of sessions, each with its own connection.
 type uplink struct {
-	u     *Uplinks
-	addr  string
-	done  chan struct{} // closed when run has ended
-	final error         // why its last session or attempt ended; set before done is closed
+	u      *Uplinks
+	addr   string
+	told   bool               // by servers; it isn't in the configuration
+	cancel context.CancelFunc // of run; nil before it began; guarded by Uplinks.mu
+	done   chan struct{}      // closed when run has ended
+	final  error              // why its last session or attempt ended; set before done is closed
 
 	mu      sync.Mutex
 	state   ServerState
@@ -59,7 +61,10 @@ func newUplink(u *Uplinks, addr string) *uplink {
 // run keeps a stream open until the Uplinks are closed.
 func (l *uplink) run(ctx context.Context) {
 	defer close(l.done)
-	for failures := 0; ctx.Err() == nil && !l.u.leaving.Load(); failures++ {
+	if !wait(ctx, l.begin()) {
+		return
+	}
+	for failures := 0; l.spare(ctx) && !l.u.leaving.Load(); failures++ {
 		began := time.Now()
 		l.final = l.hold(ctx)
 		if l.lose(l.final) && time.Since(began) >= settled {
@@ -141,7 +146,7 @@ func (l *uplink) open(ctx context.Context, cc *grpc.ClientConn) (clientStream, *
 	if m.GetWelcome() == nil {
 		return nil, nil, errors.New("the server's first message was neither a welcome nor a refusal")
 	}
-	l.u.epochs.See(m.GetWelcome().GetEpoch())
+	l.u.heardEpoch(m.GetWelcome().GetEpoch())
 	return stream, m.GetWelcome(), nil
 }
 
@@ -303,12 +308,14 @@ func (l *uplink) read(stream clientStream, s *session, helloAt time.Time) error 
 		}
 		switch k := m.GetKind().(type) {
 		case *agentv1.FromServer_Ack:
-			l.u.epochs.See(k.Ack.GetEpoch())
+			l.u.heardEpoch(k.Ack.GetEpoch())
 			l.mu.Lock()
 			s.acked, l.state.LastAck = l.u.pulses.last(), time.Now()
 			l.mu.Unlock()
 		case *agentv1.FromServer_Refused:
 			return l.refused(k.Refused)
+		case *agentv1.FromServer_Servers:
+			l.u.learn(k.Servers)
 		default:
 			l.order(m, helloAt)
 		}
@@ -325,6 +332,7 @@ func (l *uplink) order(m *agentv1.FromServer, helloAt time.Time) {
 		given, known = l.u.pulses.sent(heard)
 	}
 	until, err := o.judge(l.u.epochs, given, known, time.Now())
+	l.u.note() // the order's epoch may be the highest so far
 	if err != nil {
 		l.u.log.Warn("order refused", "server", l.addr, "order", o.id, "epoch", o.epoch, "reason", err)
 		if !o.endless {

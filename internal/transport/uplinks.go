@@ -32,10 +32,13 @@ type Uplinks struct {
 	epochs *EpochFence
 	creds  atomic.Pointer[pki.Credentials]
 	pulses pulseLog
-	links  []*uplink
+	links  atomic.Pointer[[]*uplink] // replaced, with mu held, and never changed: those of the configuration, then those that were told
 
 	mu      sync.Mutex
-	cancel  context.CancelFunc // of all goroutines; nil before Start
+	known   Known              // its Epoch is the fence's
+	learned chan struct{}      // something more is known
+	ctx     context.Context    //nolint:containedctx // of all goroutines; nil before Start
+	cancel  context.CancelFunc // ends it
 	leaving atomic.Bool
 	faster  chan struct{} // a Welcome changed the interval
 	running sync.WaitGroup
@@ -59,21 +62,23 @@ func Dial(o AgentOptions) (*Uplinks, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Epochs == nil {
-		o.Epochs = &EpochFence{}
-	}
 	if o.Queue <= 0 {
 		o.Queue = 64
 	}
-	u := &Uplinks{o: o, log: o.Logger, boot: boot, epochs: o.Epochs, faster: make(chan struct{}, 1)}
+	u := &Uplinks{
+		o: o, log: o.Logger, boot: boot, epochs: &EpochFence{}, faster: make(chan struct{}, 1), known: o.Known, learned: make(chan struct{}, 1),
+	}
 	u.creds.Store(o.Credentials)
-	seen := map[string]bool{}
+	u.epochs.See(o.Known.Epoch)
+	seen, links := map[string]bool{}, []*uplink(nil)
 	for _, addr := range o.Servers {
 		if !seen[addr] {
 			seen[addr] = true
-			u.links = append(u.links, newUplink(u, addr))
+			links = append(links, newUplink(u, addr))
 		}
 	}
+	u.links.Store(&links)
+	u.adjust()
 	return u, nil
 }
 
@@ -85,15 +90,18 @@ func (u *Uplinks) Start() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	u.cancel = cancel
-	for _, l := range u.links {
-		u.running.Go(func() { l.run(ctx) })
+	u.ctx, u.cancel = ctx, cancel
+	u.runNew()
+	if u.o.SaveKnown != nil {
+		u.running.Go(func() { u.remember(ctx) })
 	}
 	u.running.Go(func() { u.pulse(ctx) })
 	if u.o.SaveRenewed != nil {
 		u.running.Go(func() { u.renew(ctx) })
 	}
 }
+
+func (u *Uplinks) all() []*uplink { return *u.links.Load() }
 
 // pulse sends a pulse to every server at each interval. One that can't be sent at once isn't sent later: a pulse says
 // "now".
@@ -113,7 +121,7 @@ func (u *Uplinks) pulse(ctx context.Context) {
 			continue
 		case now := <-ticker.C:
 			seq := u.pulses.next(now)
-			for _, l := range u.links {
+			for _, l := range u.all() {
 				l.beat(seq, interval)
 			}
 		}
@@ -123,7 +131,7 @@ func (u *Uplinks) pulse(ctx context.Context) {
 // interval is the shortest that a connected server asked for.
 func (u *Uplinks) interval() time.Duration {
 	shortest := time.Duration(0)
-	for _, l := range u.links {
+	for _, l := range u.all() {
 		if d := l.asked(); d > 0 && (shortest == 0 || d < shortest) {
 			shortest = d
 		}
@@ -138,7 +146,7 @@ func (u *Uplinks) interval() time.Duration {
 // changed afterwards.
 func (u *Uplinks) Send(m *agentv1.FromAgent) int {
 	n := 0
-	for _, l := range u.links {
+	for _, l := range u.all() {
 		if l.send(outbound{msg: m}) == nil {
 			n++
 		}
@@ -146,10 +154,10 @@ func (u *Uplinks) Send(m *agentv1.FromAgent) int {
 	return n
 }
 
-// SendTo queues a message for one server, named by its address in AgentOptions.Servers. ErrClosed: it isn't connected.
+// SendTo queues a message for one server, named by its address. ErrClosed: it isn't connected.
 // ErrSlow: its queue was full, the stream is being dropped and will be opened anew.
 func (u *Uplinks) SendTo(addr string, m *agentv1.FromAgent) error {
-	for _, l := range u.links {
+	for _, l := range u.all() {
 		if l.addr == addr {
 			return l.send(outbound{msg: m})
 		}
@@ -157,11 +165,13 @@ func (u *Uplinks) SendTo(addr string, m *agentv1.FromAgent) error {
 	return fmt.Errorf("there is no server %s", addr)
 }
 
-// States tells how every server stands, in the order of AgentOptions.Servers.
+// States tells how every server stands: those of AgentOptions.Servers in their order, then further ones that servers told.
 func (u *Uplinks) States() []ServerState {
-	states := make([]ServerState, len(u.links))
-	for i, l := range u.links {
-		states[i] = l.current()
+	var states []ServerState
+	for _, l := range u.all() {
+		if !l.told || !u.reached(l) {
+			states = append(states, l.current())
+		}
 	}
 	return states
 }
@@ -169,7 +179,7 @@ func (u *Uplinks) States() []ServerState {
 // Connected is how many servers have welcomed this agent and still hear it.
 func (u *Uplinks) Connected() int {
 	n := 0
-	for _, l := range u.links {
+	for _, l := range u.all() {
 		if l.current().Connected {
 			n++
 		}
@@ -193,7 +203,7 @@ func (u *Uplinks) Goodbye(ctx context.Context, leaving agentv1.Leaving, reason s
 	}}}
 	var told []*uplink
 	var errs []error
-	for _, l := range u.links {
+	for _, l := range u.all() {
 		switch err := l.send(outbound{msg: last, last: true}); {
 		case err == nil:
 			told = append(told, l)

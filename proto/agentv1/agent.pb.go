@@ -443,6 +443,7 @@ type FromServer struct {
 	//	*FromServer_Probe
 	//	*FromServer_Gate
 	//	*FromServer_Order
+	//	*FromServer_Servers
 	Kind isFromServer_Kind `protobuf_oneof:"kind"`
 	// heard_seq is the last pulse that the server had heard from this agent when it gave this message. The message is
 	// therefore younger than that pulse, which lets the agent bound its age without comparing clocks: validity counts
@@ -543,6 +544,15 @@ func (x *FromServer) GetOrder() *Order {
 	return nil
 }
 
+func (x *FromServer) GetServers() *Servers {
+	if x != nil {
+		if x, ok := x.Kind.(*FromServer_Servers); ok {
+			return x.Servers
+		}
+	}
+	return nil
+}
+
 func (x *FromServer) GetHeardSeq() uint64 {
 	if x != nil {
 		return x.HeardSeq
@@ -578,6 +588,10 @@ type FromServer_Order struct {
 	Order *Order `protobuf:"bytes,6,opt,name=order,proto3,oneof"`
 }
 
+type FromServer_Servers struct {
+	Servers *Servers `protobuf:"bytes,7,opt,name=servers,proto3,oneof"`
+}
+
 func (*FromServer_Ack) isFromServer_Kind() {}
 
 func (*FromServer_Welcome) isFromServer_Kind() {}
@@ -589,6 +603,8 @@ func (*FromServer_Probe) isFromServer_Kind() {}
 func (*FromServer_Gate) isFromServer_Kind() {}
 
 func (*FromServer_Order) isFromServer_Kind() {}
+
+func (*FromServer_Servers) isFromServer_Kind() {}
 
 // Pulse is the heartbeat. With all framing below TCP left out it stays under 64 bytes.
 type Pulse struct {
@@ -1616,10 +1632,9 @@ func (x *Alert) GetUuid() string {
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                    // 0: this server knows of no leader
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                    // the highest that this server knows of; 0: none
 	PulseMs       uint32                 `protobuf:"varint,3,opt,name=pulse_ms,json=pulseMs,proto3" json:"pulse_ms,omitempty"` // interval of pulses
 	Cluster       string                 `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Servers       []string               `protobuf:"bytes,5,rep,name=servers,proto3" json:"servers,omitempty"` // host:port of every server's agent port
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1682,9 +1697,109 @@ func (x *Welcome) GetCluster() string {
 	return ""
 }
 
-func (x *Welcome) GetServers() []string {
+// Servers says how all servers of the cluster are reached. It comes after the Welcome and whenever it has changed; the
+// agent remembers it, beside the servers of its configuration.
+type Servers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // counts up with each change: a list with a lower one than that known is older
+	Servers       []*ServerAddress       `protobuf:"bytes,2,rep,name=servers,proto3" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Servers) Reset() {
+	*x = Servers{}
+	mi := &file_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Servers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Servers) ProtoMessage() {}
+
+func (x *Servers) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Servers.ProtoReflect.Descriptor instead.
+func (*Servers) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Servers) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Servers) GetServers() []*ServerAddress {
 	if x != nil {
 		return x.Servers
+	}
+	return nil
+}
+
+// ServerAddress is how one server is reached.
+type ServerAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"` // host:port of its agents' port; any of them will do
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerAddress) Reset() {
+	*x = ServerAddress{}
+	mi := &file_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerAddress) ProtoMessage() {}
+
+func (x *ServerAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerAddress.ProtoReflect.Descriptor instead.
+func (*ServerAddress) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ServerAddress) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ServerAddress) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
 	}
 	return nil
 }
@@ -1693,14 +1808,14 @@ func (x *Welcome) GetServers() []string {
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // the highest that this server knows of; 0: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1827,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1840,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Ack) GetSeq() uint64 {
@@ -1752,7 +1867,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +1879,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +1892,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refused) GetReason() string {
@@ -1803,7 +1918,7 @@ type ProbeOrder struct {
 
 func (x *ProbeOrder) Reset() {
 	*x = ProbeOrder{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1930,7 @@ func (x *ProbeOrder) String() string {
 func (*ProbeOrder) ProtoMessage() {}
 
 func (x *ProbeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1943,7 @@ func (x *ProbeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeOrder.ProtoReflect.Descriptor instead.
 func (*ProbeOrder) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ProbeOrder) GetId() uint64 {
@@ -1892,7 +2007,7 @@ type ProbeTarget struct {
 
 func (x *ProbeTarget) Reset() {
 	*x = ProbeTarget{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2019,7 @@ func (x *ProbeTarget) String() string {
 func (*ProbeTarget) ProtoMessage() {}
 
 func (x *ProbeTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2032,7 @@ func (x *ProbeTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeTarget.ProtoReflect.Descriptor instead.
 func (*ProbeTarget) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProbeTarget) GetHost() string {
@@ -1956,7 +2071,7 @@ type GateOrder struct {
 
 func (x *GateOrder) Reset() {
 	*x = GateOrder{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2083,7 @@ func (x *GateOrder) String() string {
 func (*GateOrder) ProtoMessage() {}
 
 func (x *GateOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2096,7 @@ func (x *GateOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateOrder.ProtoReflect.Descriptor instead.
 func (*GateOrder) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GateOrder) GetGeneration() uint64 {
@@ -2041,7 +2156,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2053,7 +2168,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2066,7 +2181,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Order) GetId() uint64 {
@@ -2124,7 +2239,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2251,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2264,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -2190,7 +2305,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2317,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2330,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RenewRequest) GetCsr() []byte {
@@ -2230,14 +2345,13 @@ type Credentials struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Chain         [][]byte               `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"` // DER, leaf first, without the CA
 	Ca            []byte                 `protobuf:"bytes,2,opt,name=ca,proto3" json:"ca,omitempty"`       // DER
-	Servers       []string               `protobuf:"bytes,3,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Credentials) Reset() {
 	*x = Credentials{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2363,7 @@ func (x *Credentials) String() string {
 func (*Credentials) ProtoMessage() {}
 
 func (x *Credentials) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2376,7 @@ func (x *Credentials) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credentials.ProtoReflect.Descriptor instead.
 func (*Credentials) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Credentials) GetChain() [][]byte {
@@ -2275,13 +2389,6 @@ func (x *Credentials) GetChain() [][]byte {
 func (x *Credentials) GetCa() []byte {
 	if x != nil {
 		return x.Ca
-	}
-	return nil
-}
-
-func (x *Credentials) GetServers() []string {
-	if x != nil {
-		return x.Servers
 	}
 	return nil
 }
@@ -2301,7 +2408,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x06probed\x18\a \x01(\v2\x1a.ninelives.agent.v1.ProbedH\x00R\x06probed\x124\n" +
 	"\x06result\x18\b \x01(\v2\x1a.ninelives.agent.v1.ResultH\x00R\x06result\x121\n" +
 	"\x05alert\x18\t \x01(\v2\x19.ninelives.agent.v1.AlertH\x00R\x05alertB\x06\n" +
-	"\x04kind\"\xf0\x02\n" +
+	"\x04kind\"\xa9\x03\n" +
 	"\n" +
 	"FromServer\x12+\n" +
 	"\x03ack\x18\x01 \x01(\v2\x17.ninelives.agent.v1.AckH\x00R\x03ack\x127\n" +
@@ -2309,7 +2416,8 @@ const file_agent_proto_rawDesc = "" +
 	"\arefused\x18\x03 \x01(\v2\x1b.ninelives.agent.v1.RefusedH\x00R\arefused\x126\n" +
 	"\x05probe\x18\x04 \x01(\v2\x1e.ninelives.agent.v1.ProbeOrderH\x00R\x05probe\x123\n" +
 	"\x04gate\x18\x05 \x01(\v2\x1d.ninelives.agent.v1.GateOrderH\x00R\x04gate\x121\n" +
-	"\x05order\x18\x06 \x01(\v2\x19.ninelives.agent.v1.OrderH\x00R\x05order\x12\x1b\n" +
+	"\x05order\x18\x06 \x01(\v2\x19.ninelives.agent.v1.OrderH\x00R\x05order\x127\n" +
+	"\aservers\x18\a \x01(\v2\x1b.ninelives.agent.v1.ServersH\x00R\aservers\x12\x1b\n" +
 	"\theard_seq\x18\x0f \x01(\x04R\bheardSeqB\x06\n" +
 	"\x04kind\"-\n" +
 	"\x05Pulse\x12\x10\n" +
@@ -2401,13 +2509,18 @@ const file_agent_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\tR\x04text\"/\n" +
 	"\x05Alert\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
-	"\x04uuid\x18\x02 \x01(\tR\x04uuid\"\x86\x01\n" +
+	"\x04uuid\x18\x02 \x01(\tR\x04uuid\"r\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x19\n" +
 	"\bpulse_ms\x18\x03 \x01(\rR\apulseMs\x12\x18\n" +
-	"\acluster\x18\x04 \x01(\tR\acluster\x12\x18\n" +
-	"\aservers\x18\x05 \x03(\tR\aservers\"-\n" +
+	"\acluster\x18\x04 \x01(\tR\aclusterJ\x04\b\x05\x10\x06\"b\n" +
+	"\aServers\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12;\n" +
+	"\aservers\x18\x02 \x03(\v2!.ninelives.agent.v1.ServerAddressR\aservers\"A\n" +
+	"\rServerAddress\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"-\n" +
 	"\x03Ack\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"!\n" +
@@ -2451,11 +2564,10 @@ const file_agent_proto_rawDesc = "" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x125\n" +
 	"\amachine\x18\x04 \x01(\v2\x1b.ninelives.agent.v1.MachineR\amachine\" \n" +
 	"\fRenewRequest\x12\x10\n" +
-	"\x03csr\x18\x01 \x01(\fR\x03csr\"M\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\"9\n" +
 	"\vCredentials\x12\x14\n" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\fR\x02ca\x12\x18\n" +
-	"\aservers\x18\x03 \x03(\tR\aservers*G\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02caJ\x04\b\x03\x10\x04*G\n" +
 	"\aLeaving\x12\x17\n" +
 	"\x13LEAVING_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rLEAVING_AGENT\x10\x01\x12\x10\n" +
@@ -2493,40 +2605,42 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_agent_proto_goTypes = []any{
-	(Leaving)(0),         // 0: ninelives.agent.v1.Leaving
-	(GuestState)(0),      // 1: ninelives.agent.v1.GuestState
-	(ProbeAnswer)(0),     // 2: ninelives.agent.v1.ProbeAnswer
-	(OrderKind)(0),       // 3: ninelives.agent.v1.OrderKind
-	(*FromAgent)(nil),    // 4: ninelives.agent.v1.FromAgent
-	(*FromServer)(nil),   // 5: ninelives.agent.v1.FromServer
-	(*Pulse)(nil),        // 6: ninelives.agent.v1.Pulse
-	(*Machine)(nil),      // 7: ninelives.agent.v1.Machine
-	(*Hello)(nil),        // 8: ninelives.agent.v1.Hello
-	(*Nova)(nil),         // 9: ninelives.agent.v1.Nova
-	(*Goodbye)(nil),      // 10: ninelives.agent.v1.Goodbye
-	(*Guests)(nil),       // 11: ninelives.agent.v1.Guests
-	(*Guest)(nil),        // 12: ninelives.agent.v1.Guest
-	(*Stores)(nil),       // 13: ninelives.agent.v1.Stores
-	(*Store)(nil),        // 14: ninelives.agent.v1.Store
-	(*GateState)(nil),    // 15: ninelives.agent.v1.GateState
-	(*Probed)(nil),       // 16: ninelives.agent.v1.Probed
-	(*ProbeResult)(nil),  // 17: ninelives.agent.v1.ProbeResult
-	(*Result)(nil),       // 18: ninelives.agent.v1.Result
-	(*Alert)(nil),        // 19: ninelives.agent.v1.Alert
-	(*Welcome)(nil),      // 20: ninelives.agent.v1.Welcome
-	(*Ack)(nil),          // 21: ninelives.agent.v1.Ack
-	(*Refused)(nil),      // 22: ninelives.agent.v1.Refused
-	(*ProbeOrder)(nil),   // 23: ninelives.agent.v1.ProbeOrder
-	(*ProbeTarget)(nil),  // 24: ninelives.agent.v1.ProbeTarget
-	(*GateOrder)(nil),    // 25: ninelives.agent.v1.GateOrder
-	(*Order)(nil),        // 26: ninelives.agent.v1.Order
-	(*JoinRequest)(nil),  // 27: ninelives.agent.v1.JoinRequest
-	(*RenewRequest)(nil), // 28: ninelives.agent.v1.RenewRequest
-	(*Credentials)(nil),  // 29: ninelives.agent.v1.Credentials
-	nil,                  // 30: ninelives.agent.v1.Hello.PlanesEntry
-	nil,                  // 31: ninelives.agent.v1.Hello.LabelsEntry
+	(Leaving)(0),          // 0: ninelives.agent.v1.Leaving
+	(GuestState)(0),       // 1: ninelives.agent.v1.GuestState
+	(ProbeAnswer)(0),      // 2: ninelives.agent.v1.ProbeAnswer
+	(OrderKind)(0),        // 3: ninelives.agent.v1.OrderKind
+	(*FromAgent)(nil),     // 4: ninelives.agent.v1.FromAgent
+	(*FromServer)(nil),    // 5: ninelives.agent.v1.FromServer
+	(*Pulse)(nil),         // 6: ninelives.agent.v1.Pulse
+	(*Machine)(nil),       // 7: ninelives.agent.v1.Machine
+	(*Hello)(nil),         // 8: ninelives.agent.v1.Hello
+	(*Nova)(nil),          // 9: ninelives.agent.v1.Nova
+	(*Goodbye)(nil),       // 10: ninelives.agent.v1.Goodbye
+	(*Guests)(nil),        // 11: ninelives.agent.v1.Guests
+	(*Guest)(nil),         // 12: ninelives.agent.v1.Guest
+	(*Stores)(nil),        // 13: ninelives.agent.v1.Stores
+	(*Store)(nil),         // 14: ninelives.agent.v1.Store
+	(*GateState)(nil),     // 15: ninelives.agent.v1.GateState
+	(*Probed)(nil),        // 16: ninelives.agent.v1.Probed
+	(*ProbeResult)(nil),   // 17: ninelives.agent.v1.ProbeResult
+	(*Result)(nil),        // 18: ninelives.agent.v1.Result
+	(*Alert)(nil),         // 19: ninelives.agent.v1.Alert
+	(*Welcome)(nil),       // 20: ninelives.agent.v1.Welcome
+	(*Servers)(nil),       // 21: ninelives.agent.v1.Servers
+	(*ServerAddress)(nil), // 22: ninelives.agent.v1.ServerAddress
+	(*Ack)(nil),           // 23: ninelives.agent.v1.Ack
+	(*Refused)(nil),       // 24: ninelives.agent.v1.Refused
+	(*ProbeOrder)(nil),    // 25: ninelives.agent.v1.ProbeOrder
+	(*ProbeTarget)(nil),   // 26: ninelives.agent.v1.ProbeTarget
+	(*GateOrder)(nil),     // 27: ninelives.agent.v1.GateOrder
+	(*Order)(nil),         // 28: ninelives.agent.v1.Order
+	(*JoinRequest)(nil),   // 29: ninelives.agent.v1.JoinRequest
+	(*RenewRequest)(nil),  // 30: ninelives.agent.v1.RenewRequest
+	(*Credentials)(nil),   // 31: ninelives.agent.v1.Credentials
+	nil,                   // 32: ninelives.agent.v1.Hello.PlanesEntry
+	nil,                   // 33: ninelives.agent.v1.Hello.LabelsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	6,  // 0: ninelives.agent.v1.FromAgent.pulse:type_name -> ninelives.agent.v1.Pulse
@@ -2538,38 +2652,40 @@ var file_agent_proto_depIdxs = []int32{
 	16, // 6: ninelives.agent.v1.FromAgent.probed:type_name -> ninelives.agent.v1.Probed
 	18, // 7: ninelives.agent.v1.FromAgent.result:type_name -> ninelives.agent.v1.Result
 	19, // 8: ninelives.agent.v1.FromAgent.alert:type_name -> ninelives.agent.v1.Alert
-	21, // 9: ninelives.agent.v1.FromServer.ack:type_name -> ninelives.agent.v1.Ack
+	23, // 9: ninelives.agent.v1.FromServer.ack:type_name -> ninelives.agent.v1.Ack
 	20, // 10: ninelives.agent.v1.FromServer.welcome:type_name -> ninelives.agent.v1.Welcome
-	22, // 11: ninelives.agent.v1.FromServer.refused:type_name -> ninelives.agent.v1.Refused
-	23, // 12: ninelives.agent.v1.FromServer.probe:type_name -> ninelives.agent.v1.ProbeOrder
-	25, // 13: ninelives.agent.v1.FromServer.gate:type_name -> ninelives.agent.v1.GateOrder
-	26, // 14: ninelives.agent.v1.FromServer.order:type_name -> ninelives.agent.v1.Order
-	7,  // 15: ninelives.agent.v1.Hello.machine:type_name -> ninelives.agent.v1.Machine
-	30, // 16: ninelives.agent.v1.Hello.planes:type_name -> ninelives.agent.v1.Hello.PlanesEntry
-	31, // 17: ninelives.agent.v1.Hello.labels:type_name -> ninelives.agent.v1.Hello.LabelsEntry
-	9,  // 18: ninelives.agent.v1.Hello.nova:type_name -> ninelives.agent.v1.Nova
-	0,  // 19: ninelives.agent.v1.Goodbye.leaving:type_name -> ninelives.agent.v1.Leaving
-	12, // 20: ninelives.agent.v1.Guests.guests:type_name -> ninelives.agent.v1.Guest
-	1,  // 21: ninelives.agent.v1.Guest.state:type_name -> ninelives.agent.v1.GuestState
-	14, // 22: ninelives.agent.v1.Stores.stores:type_name -> ninelives.agent.v1.Store
-	17, // 23: ninelives.agent.v1.Probed.results:type_name -> ninelives.agent.v1.ProbeResult
-	17, // 24: ninelives.agent.v1.Probed.controls:type_name -> ninelives.agent.v1.ProbeResult
-	2,  // 25: ninelives.agent.v1.ProbeResult.answer:type_name -> ninelives.agent.v1.ProbeAnswer
-	24, // 26: ninelives.agent.v1.ProbeOrder.targets:type_name -> ninelives.agent.v1.ProbeTarget
-	24, // 27: ninelives.agent.v1.ProbeOrder.controls:type_name -> ninelives.agent.v1.ProbeTarget
-	3,  // 28: ninelives.agent.v1.Order.kind:type_name -> ninelives.agent.v1.OrderKind
-	7,  // 29: ninelives.agent.v1.JoinRequest.machine:type_name -> ninelives.agent.v1.Machine
-	4,  // 30: ninelives.agent.v1.Agent.Link:input_type -> ninelives.agent.v1.FromAgent
-	27, // 31: ninelives.agent.v1.Agent.Join:input_type -> ninelives.agent.v1.JoinRequest
-	28, // 32: ninelives.agent.v1.Agent.Renew:input_type -> ninelives.agent.v1.RenewRequest
-	5,  // 33: ninelives.agent.v1.Agent.Link:output_type -> ninelives.agent.v1.FromServer
-	29, // 34: ninelives.agent.v1.Agent.Join:output_type -> ninelives.agent.v1.Credentials
-	29, // 35: ninelives.agent.v1.Agent.Renew:output_type -> ninelives.agent.v1.Credentials
-	33, // [33:36] is the sub-list for method output_type
-	30, // [30:33] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	24, // 11: ninelives.agent.v1.FromServer.refused:type_name -> ninelives.agent.v1.Refused
+	25, // 12: ninelives.agent.v1.FromServer.probe:type_name -> ninelives.agent.v1.ProbeOrder
+	27, // 13: ninelives.agent.v1.FromServer.gate:type_name -> ninelives.agent.v1.GateOrder
+	28, // 14: ninelives.agent.v1.FromServer.order:type_name -> ninelives.agent.v1.Order
+	21, // 15: ninelives.agent.v1.FromServer.servers:type_name -> ninelives.agent.v1.Servers
+	7,  // 16: ninelives.agent.v1.Hello.machine:type_name -> ninelives.agent.v1.Machine
+	32, // 17: ninelives.agent.v1.Hello.planes:type_name -> ninelives.agent.v1.Hello.PlanesEntry
+	33, // 18: ninelives.agent.v1.Hello.labels:type_name -> ninelives.agent.v1.Hello.LabelsEntry
+	9,  // 19: ninelives.agent.v1.Hello.nova:type_name -> ninelives.agent.v1.Nova
+	0,  // 20: ninelives.agent.v1.Goodbye.leaving:type_name -> ninelives.agent.v1.Leaving
+	12, // 21: ninelives.agent.v1.Guests.guests:type_name -> ninelives.agent.v1.Guest
+	1,  // 22: ninelives.agent.v1.Guest.state:type_name -> ninelives.agent.v1.GuestState
+	14, // 23: ninelives.agent.v1.Stores.stores:type_name -> ninelives.agent.v1.Store
+	17, // 24: ninelives.agent.v1.Probed.results:type_name -> ninelives.agent.v1.ProbeResult
+	17, // 25: ninelives.agent.v1.Probed.controls:type_name -> ninelives.agent.v1.ProbeResult
+	2,  // 26: ninelives.agent.v1.ProbeResult.answer:type_name -> ninelives.agent.v1.ProbeAnswer
+	22, // 27: ninelives.agent.v1.Servers.servers:type_name -> ninelives.agent.v1.ServerAddress
+	26, // 28: ninelives.agent.v1.ProbeOrder.targets:type_name -> ninelives.agent.v1.ProbeTarget
+	26, // 29: ninelives.agent.v1.ProbeOrder.controls:type_name -> ninelives.agent.v1.ProbeTarget
+	3,  // 30: ninelives.agent.v1.Order.kind:type_name -> ninelives.agent.v1.OrderKind
+	7,  // 31: ninelives.agent.v1.JoinRequest.machine:type_name -> ninelives.agent.v1.Machine
+	4,  // 32: ninelives.agent.v1.Agent.Link:input_type -> ninelives.agent.v1.FromAgent
+	29, // 33: ninelives.agent.v1.Agent.Join:input_type -> ninelives.agent.v1.JoinRequest
+	30, // 34: ninelives.agent.v1.Agent.Renew:input_type -> ninelives.agent.v1.RenewRequest
+	5,  // 35: ninelives.agent.v1.Agent.Link:output_type -> ninelives.agent.v1.FromServer
+	31, // 36: ninelives.agent.v1.Agent.Join:output_type -> ninelives.agent.v1.Credentials
+	31, // 37: ninelives.agent.v1.Agent.Renew:output_type -> ninelives.agent.v1.Credentials
+	35, // [35:38] is the sub-list for method output_type
+	32, // [32:35] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -2595,6 +2711,7 @@ func file_agent_proto_init() {
 		(*FromServer_Probe)(nil),
 		(*FromServer_Gate)(nil),
 		(*FromServer_Order)(nil),
+		(*FromServer_Servers)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2602,7 +2719,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

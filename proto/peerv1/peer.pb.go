@@ -30,7 +30,8 @@ const (
 // Ask asks for what was heard since the Ask before.
 type Ask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Turn          uint64                 `protobuf:"varint,1,opt,name=turn,proto3" json:"turn,omitempty"` // counts up from 1 on each stream
+	Turn          uint64                 `protobuf:"varint,1,opt,name=turn,proto3" json:"turn,omitempty"`   // counts up from 1 on each stream
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // that of the leader who asks: agents that only reach the server that is asked learn it from there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -68,6 +69,13 @@ func (*Ask) Descriptor() ([]byte, []int) {
 func (x *Ask) GetTurn() uint64 {
 	if x != nil {
 		return x.Turn
+	}
+	return 0
+}
+
+func (x *Ask) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
 	}
 	return 0
 }
@@ -348,6 +356,7 @@ type JoinTicket struct {
 	Servers       map[string]string      `protobuf:"bytes,2,rep,name=servers,proto3" json:"servers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // cluster addresses by name, the new one's included
 	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`                                                                             // not empty: nothing was done; ask this server
 	LeaderAddress string                 `protobuf:"bytes,4,opt,name=leader_address,json=leaderAddress,proto3" json:"leader_address,omitempty"`                                          // its agents' port, if known
+	Wait          string                 `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`                                                                                 // not empty: nothing was done, for this reason, which passes; ask again in a moment
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -410,14 +419,22 @@ func (x *JoinTicket) GetLeaderAddress() string {
 	return ""
 }
 
+func (x *JoinTicket) GetWait() string {
+	if x != nil {
+		return x.Wait
+	}
+	return ""
+}
+
 var File_peer_proto protoreflect.FileDescriptor
 
 const file_peer_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"peer.proto\x12\x11ninelives.peer.v1\"\x19\n" +
+	"peer.proto\x12\x11ninelives.peer.v1\"/\n" +
 	"\x03Ask\x12\x12\n" +
-	"\x04turn\x18\x01 \x01(\x04R\x04turn\"\xc3\x01\n" +
+	"\x04turn\x18\x01 \x01(\x04R\x04turn\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xc3\x01\n" +
 	"\x05Heard\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\x123\n" +
 	"\astreams\x18\x02 \x03(\v2\x19.ninelives.peer.v1.StreamR\astreams\x12\x16\n" +
@@ -436,13 +453,14 @@ const file_peer_proto_rawDesc = "" +
 	"\x04said\x18\x03 \x01(\bR\x04said\";\n" +
 	"\vJoinRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xe3\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xf7\x01\n" +
 	"\n" +
 	"JoinTicket\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12D\n" +
 	"\aservers\x18\x02 \x03(\v2*.ninelives.peer.v1.JoinTicket.ServersEntryR\aservers\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12%\n" +
-	"\x0eleader_address\x18\x04 \x01(\tR\rleaderAddress\x1a:\n" +
+	"\x0eleader_address\x18\x04 \x01(\tR\rleaderAddress\x12\x12\n" +
+	"\x04wait\x18\x05 \x01(\tR\x04wait\x1a:\n" +
 	"\fServersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x8b\x01\n" +

@@ -23,7 +23,7 @@ func (t *truth) moving(id string) bool {
 // quiet: nothing is left to be done, as far as anybody can see. Every incident is closed and every host in service.
 func (t *truth) quiet() bool {
 	l := t.c.leader()
-	if l == nil || l.paused() || l.server.Epoch() == 0 || t.c.people > 0 || len(t.c.quorum.able()) < len(t.c.names) {
+	if l == nil || l.paused() || !l.server.Leads() || t.c.people > 0 || len(t.c.quorum.able()) < len(t.c.names) {
 		return false
 	}
 	for _, in := range t.incidents() {
@@ -75,7 +75,7 @@ func (t *truth) final() {
 	for _, name := range t.c.hosts {
 		t.finalHost(name, open[name])
 	}
-	if l := t.c.leader(); l == nil || l.server.Epoch() == 0 {
+	if l := t.c.leader(); l == nil || !l.server.Leads() {
 		t.fail("L: nobody leads")
 	}
 }
