@@ -171,6 +171,10 @@ func (e *Engine) fenceFailed(in *Incident, why string) {
 		return
 	}
 	f.Level = 0
+	if planted.GivesUp {
+		f.Next = e.now.Add(time.Hour)
+		return
+	}
 	f.Round++
 	f.Next = e.now.Add(backoff(f.Round, 5*time.Second, time.Minute))
 	e.fail(in, LockFenceRetry, "%s can't be fenced: %s. Tried again without end (round %d failed); or, once you are certain that it is off: ninelives host confirm-down %s --reason …",

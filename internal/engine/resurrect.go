@@ -155,7 +155,7 @@ func (e *Engine) begin(in *Incident) {
 		if r.State != Queued || e.now.Before(r.NotBefore) || r.Open() != nil {
 			continue
 		}
-		if load.all >= e.cfg.InAll {
+		if load.all >= e.cfg.InAll || planted.OneByOne && load.all > 0 {
 			return
 		}
 		if r.Reset {

@@ -19,4 +19,6 @@ const (
 	Permit         = false // nobody proves the leadership before bytes leave
 	Unaccounted    = false // a VM that Nova doesn't list is not looked for
 	Unforce        = false // a host is taken back while evacuations from it are open
+	OneByOne       = false // evacuations wait for each other
+	GivesUp        = false // a fence that failed is not tried again, and nobody is told
 )

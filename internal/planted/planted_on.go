@@ -21,4 +21,6 @@ var (
 	Permit         = bug == "permit"
 	Unaccounted    = bug == "unaccounted"
 	Unforce        = bug == "unforce"
+	OneByOne       = bug == "one-by-one"
+	GivesUp        = bug == "gives-up"
 )

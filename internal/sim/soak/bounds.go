@@ -13,6 +13,8 @@ const (
 	steady = 45 * time.Second
 	// promptly is how long a VM may wait to be sent while nothing stands against it.
 	promptly = 20 * time.Second
+	// ladder is how long one round of fencing may take: off_timeout for each of two levels, and what slow devices add.
+	ladder = 140 * time.Second
 	// deadOne is internal/detect's dead_after with one valid plane, less a pulse and a probe's time.
 	deadOne = 20*time.Second - 2500*time.Millisecond
 	// sawLately is how long ago a plane may have had its last witness to count for a verdict.
@@ -98,7 +100,7 @@ func (t *truth) fencedInTime(name string, in engine.Incident, now time.Time) {
 	if since.IsZero() || now.Sub(since) < steady || h.On && !h.Frozen || spared {
 		return
 	}
-	underWay := in.Phase == engine.PhaseFencing && now.Sub(in.Fencing.At) < 2*time.Minute
+	underWay := in.Phase == engine.PhaseFencing && now.Sub(in.Fencing.At) < ladder
 	switch {
 	case in.ID == "":
 		t.fail("L: %s is silent for %s (on=%t frozen=%t), and there is no incident", name, now.Sub(since), h.On, h.Frozen)

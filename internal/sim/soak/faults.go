@@ -200,9 +200,11 @@ func (c *cluster) bmcFault(f fault, until func(func())) {
 	case bmcDead:
 		change(func(b *world.BMC) { b.Dead = true }, func(b *world.BMC) { b.Dead = false })
 	case bmcSwapped: // cables: both controllers switch the other's machine
+		c.swapped[f.host], c.swapped[f.other] = time.Now(), time.Now()
 		c.w.SetBMC(f.other, func(b *world.BMC) { b.Machine = f.host })
 		change(func(b *world.BMC) { b.Machine = f.other }, func(b *world.BMC) {
 			b.Machine = f.host
+			c.swapped[f.host], c.swapped[f.other] = time.Now(), time.Now()
 			c.w.SetBMC(f.other, func(b *world.BMC) { b.Machine = f.other })
 		})
 	case powerOnByOther:
