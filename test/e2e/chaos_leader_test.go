@@ -87,7 +87,7 @@ func leaderCutOff(r *row) {
 	r.Cleanup(func() { old.Pass(r) })
 	rig.Within(r, time.Minute, "another server leads", func() string {
 		for _, p := range r.Servers {
-			if s, err := p.Status(); p != old && err == nil && s.Leads {
+			if s, err := p.OwnStatus(); p != old && err == nil && s.Leads {
 				return ""
 			}
 		}
@@ -97,7 +97,7 @@ func leaderCutOff(r *row) {
 	r.fenced()
 	r.gap(at, old, goesOn)
 	r.readmitted(3*time.Minute, boot)
-	s, err := old.Status()
+	s, err := old.OwnStatus()
 	if err != nil || s.Leads || s.Servers.Quorum || s.Servers.Reason == "" {
 		r.Errorf("%s is cut off and says: leads %v, quorum %v, %q (%v)", old.Name, s.Leads, s.Servers.Quorum, s.Servers.Reason, err)
 	}

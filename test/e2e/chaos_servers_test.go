@@ -30,7 +30,7 @@ func oneServerSeen(r *row) {
 		r.Cleanup(func() { p.Pass(r) })
 	}
 	rig.Within(r, time.Minute, seen.Name+" leads, which alone sees hosts", func() string {
-		if s, err := seen.Status(); err != nil || !s.Leads {
+		if s, err := seen.OwnStatus(); err != nil || !s.Leads {
 			return fmt.Sprintf("%s leads (%v)", s.Leader, err)
 		}
 		return ""
@@ -112,11 +112,7 @@ func dataLost(r *row) {
 	r.complete()
 	leader = r.Leader(r)
 	leader.Kill()
-	for _, p := range r.Servers {
-		if p != leader && p != victim {
-			r.Logf("%s leads after %s was killed: %s counts", r.Leader(r).Name, leader.Name, victim.Name)
-		}
-	}
+	r.Logf("%s leads after %s was killed: the vote of %s counts", r.Leader(r).Name, leader.Name, victim.Name)
 }
 
 // leaderDiskFull: half-way through a recovery the leader's disk is full. Another server goes on; with room again, it is one
@@ -146,7 +142,7 @@ func leaderDiskFull(r *row) {
 		if !small.Runs() {
 			return ""
 		}
-		if s, err := small.Status(); err == nil && !s.Leads {
+		if s, err := small.OwnStatus(); err == nil && !s.Leads {
 			return ""
 		}
 		// The database has room left within its files: operators' words use it up.

@@ -64,7 +64,7 @@ func (f *Rig) threeServers(t *testing.T, binary string) {
 		t.Fatal(err)
 	}
 	f.Main = &Product{
-		Binary: binary, Config: first.Config, dir: f.dir(), apiURL: strings.Join(urls, ","), token: token, caFile: first.caFile, behind: f.Servers,
+		Binary: binary, Config: first.Config, dir: f.dir(), apiURL: strings.Join(urls, ","), token: token, caFile: first.caFile,
 	}
 	if err := f.Main.connect(); err != nil {
 		t.Fatal(err)
@@ -178,7 +178,7 @@ func (f *Rig) Leader(t testing.TB) *Product {
 	var leader *Product
 	Within(t, 60*time.Second, "one server leads", func() string {
 		for _, p := range f.Servers {
-			if s, err := p.Status(); err == nil && s.Leads {
+			if s, err := p.OwnStatus(); err == nil && s.Leads {
 				leader = p
 				return ""
 			}

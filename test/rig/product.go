@@ -35,11 +35,10 @@ type Product struct {
 
 	dir    string // its configuration, data and log
 	apiURL string
-	agents string     // address of the agents' port
-	token  string     // "": the one in its data directory
-	net    string     // network namespace it runs in, "": the machine's own
-	caFile string     // of the API's certificate, "": clear text on loopback
-	behind []*Product // the front of a cluster asks these
+	agents string // address of the agents' port
+	token  string // "": the one in its data directory
+	net    string // network namespace it runs in, "": the machine's own
+	caFile string // of the API's certificate, "": clear text on loopback
 
 	cmd  *exec.Cmd
 	done chan error
@@ -138,18 +137,26 @@ func (p *Product) connect() error {
 	if err != nil {
 		return err
 	}
-	var transport http.RoundTripper
-	if p.caFile != "" {
-		pem, err := os.ReadFile(p.caFile)
-		if err != nil {
-			return err
-		}
-		pool := x509.NewCertPool()
-		pool.AppendCertsFromPEM(pem)
-		transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	transport, err := p.transport()
+	if err != nil {
+		return err
 	}
 	p.API, err = client.New(p.apiURL, token, transport)
 	return err
+}
+
+// transport trusts the API's certificate; nil where it has none.
+func (p *Product) transport() (http.RoundTripper, error) {
+	if p.caFile == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(p.caFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}, nil
 }
 
 func (p *Product) adminToken() (string, error) {
@@ -275,23 +282,41 @@ func (p *Product) JSON(t testing.TB, into any, args ...string) {
 	}
 }
 
-// Status, Host and Incident ask the API: quicker than the command line. Of several servers the leader's status counts.
+// Status, Host and Incident ask the API: quicker than the command line. They are the leader's answers, whichever server is
+// asked.
 func (p *Product) Status() (api.Status, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if len(p.behind) == 0 {
-		return p.API.Status(ctx)
+	return p.API.Status(ctx)
+}
+
+// OwnStatus is what this server says itself, whoever leads.
+func (p *Product) OwnStatus() (api.Status, error) {
+	var s api.Status
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	token, err := p.adminToken()
+	if err != nil {
+		return s, err
 	}
-	var last api.Status
-	err := errors.New("no server answers")
-	for _, one := range p.behind {
-		if s, e := one.API.Status(ctx); e == nil {
-			if last, err = s, nil; s.Leads {
-				return s, nil
-			}
-		}
+	transport, err := p.transport()
+	if err != nil {
+		return s, err
 	}
-	return last, err
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.apiURL+"/v1/status", nil)
+	if err != nil {
+		return s, err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return s, fmt.Errorf("%s answers %s", p.Name, resp.Status)
+	}
+	return s, json.NewDecoder(resp.Body).Decode(&s)
 }
 
 // Host is one host.
