@@ -117,7 +117,7 @@ var besides = []choice{
 	{disarm, 2, [2]time.Duration{sec(5), sec(40)}, 0},
 }
 
-// since are what came later: seeds below [themed] mean what they meant.
+// since and firstSince are what came later: seeds below [themed] mean what they meant.
 var since = slices.Concat(besides, []choice{
 	{cutPlanes, 2, [2]time.Duration{sec(3), sec(40)}, 7},
 	{bmcReadsOff, 1, [2]time.Duration{sec(10), sec(60)}, 0},
@@ -131,6 +131,12 @@ var since = slices.Concat(besides, []choice{
 	{oneWayServers, 3, [2]time.Duration{sec(5), sec(40)}, 4},
 	{confirmDown, 2, [2]time.Duration{}, 0},
 	{resetVM, 1, [2]time.Duration{}, 12},
+})
+
+var firstSince = slices.Concat(first, []choice{
+	{cutPlanes, 3, [2]time.Duration{sec(3), sec(40)}, 7},
+	{blindOthers, 1, [2]time.Duration{sec(5), sec(40)}, 0},
+	{bmcReadsOff, 1, [2]time.Duration{sec(10), sec(60)}, 0},
 })
 
 // newSchedule draws a schedule.

@@ -10,6 +10,9 @@ import (
 // chance alone brings together too seldom.
 const themed = 10000
 
+// mixed is the first seed from which on every fourth schedule has no theme: whatever comes together.
+const mixed = 1000000
+
 // beat is one fault of a theme: at a time from..to after the failure it is about.
 type beat struct {
 	kind      kind
@@ -72,6 +75,13 @@ func (s *schedule) compose(rng *rand.Rand, draw func([]choice, string, time.Dura
 	begin := sec(8)
 	index := rng.IntN(s.o.Hosts)
 	host := fmt.Sprintf("h%d", 1+index)
+	if s.o.Seed >= mixed && rng.IntN(4) == 0 {
+		draw(firstSince, host, begin)
+		for range rng.IntN(5) {
+			draw(since, fmt.Sprintf("h%d", 1+(index+rng.IntN(2)*rng.IntN(s.o.Hosts))%s.o.Hosts), begin+time.Duration(rng.Int64N(int64(sec(40))))-sec(4))
+		}
+		return
+	}
 	for i, b := range themes[rng.IntN(len(themes))] {
 		f := fault{at: begin + sec(b.from+rng.Float64()*(b.to-b.from)), kind: b.kind, host: host, lasts: sec(b.lasts * (0.7 + 0.6*rng.Float64()))}
 		if i == 0 {

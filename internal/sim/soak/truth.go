@@ -28,6 +28,9 @@ type truth struct {
 	sends       int
 	lostOrders  bool // Nova was made to begin evacuations and forget them: nobody but an operator can end those
 	bounds
+
+	readIncidents  map[string]once[engine.Incident]
+	readRecoveries map[string]once[engine.Recovery]
 }
 
 func newTruth(c *cluster) *truth {
@@ -35,6 +38,7 @@ func newTruth(c *cluster) *truth {
 		c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{},
 		disabled: map[string]bool{}, disabledAt: map[string]time.Time{}, overwritten: map[string]bool{},
 		forced: map[string]bool{}, bounds: bounds{queued: map[string]time.Time{}, seen: map[world.Plane]time.Time{}},
+		readIncidents: map[string]once[engine.Incident]{}, readRecoveries: map[string]once[engine.Recovery]{},
 	}
 }
 
@@ -241,18 +245,10 @@ func (t *truth) evacuating(l *life, id string) {
 	}
 }
 
-func decode(rec store.Record, into any) {
-	if err := json.Unmarshal(rec.Value, into); err != nil {
-		panic(fmt.Sprintf("%s: %v", rec.Key, err)) // the servers wrote it
-	}
-}
-
 func (t *truth) incidents() (out []engine.Incident) {
 	for _, rec := range t.c.quorum.mem.Records(store.IncidentsPrefix) {
 		if strings.Count(rec.Key, "/") == 1 {
-			var in engine.Incident
-			decode(rec, &in)
-			out = append(out, in)
+			out = append(out, read(t.readIncidents, rec))
 		}
 	}
 	return out
@@ -261,10 +257,26 @@ func (t *truth) incidents() (out []engine.Incident) {
 func (t *truth) recoveries() (out []engine.Recovery) {
 	for _, rec := range t.c.quorum.mem.Records(store.IncidentsPrefix) {
 		if strings.Contains(rec.Key, "/servers/") {
-			var r engine.Recovery
-			decode(rec, &r)
-			out = append(out, r)
+			out = append(out, read(t.readRecoveries, rec))
 		}
 	}
 	return out
+}
+
+// once is what a record was found to say when it was read last, for as long as its revision stays. Nobody changes it.
+type once[T any] struct {
+	revision int64
+	value    T
+}
+
+func read[T any](known map[string]once[T], rec store.Record) T {
+	if k, ok := known[rec.Key]; ok && k.revision == rec.Revision {
+		return k.value
+	}
+	var v T
+	if err := json.Unmarshal(rec.Value, &v); err != nil {
+		panic(fmt.Sprintf("%s: %v", rec.Key, err)) // the servers wrote it
+	}
+	known[rec.Key] = once[T]{rec.Revision, v}
+	return v
 }
