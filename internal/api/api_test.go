@@ -337,21 +337,3 @@ func TestStopEndsStreamsAtOnce(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 }
-
-func FuzzBodies(f *testing.F) {
-	all := []string{"/v1/disarm", "/v1/arm", "/v1/plan", "/v1/tokens", "/v1/policy/check", "/v1/fence/import", "/v1/fence/bind", "/v1/hosts/c1/maintenance", "/v1/incidents/7f/retry"}
-	for i := range all {
-		f.Add(i, []byte(`{"reason":"r","on":true,"hosts":["a"],"host":"a","path":"p","source":"s"}`))
-		f.Add(i, []byte(`[[[[`))
-		f.Add(i, []byte(`{"reason":null}`))
-	}
-	_, base := serve(f, &fake{})
-	f.Fuzz(func(t *testing.T, i int, body []byte) {
-		resp := request(t, "POST", base+all[uint(i)%uint(len(all))], string(body))
-		defer resp.Body.Close()
-		if resp.StatusCode == 500 {
-			text, _ := io.ReadAll(resp.Body)
-			t.Errorf("%q: %s", body, text)
-		}
-	})
-}

@@ -17,7 +17,7 @@ import (
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func newTestCA(t *testing.T) *CA {
+func newTestCA(t testing.TB) *CA {
 	t.Helper()
 	ca, err := NewInMemory("mycloud", now.Add(-3*365*24*time.Hour))
 	if err != nil {
