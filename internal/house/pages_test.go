@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,29 @@ func TestFailureModesAreComplete(t *testing.T) {
 			if !seen[code] {
 				t.Errorf("%s hides %s, which there is not", m.Code, code)
 			}
+		}
+	}
+}
+
+// People on call look an interlock's code up: each one is in their table.
+func TestInterlocksAreExplained(t *testing.T) {
+	code, err := os.ReadFile(filepath.Join(root, "internal/engine/interlock.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs/operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "\n## Interlocks")
+	table, _, _ = strings.Cut(table, "\n## ")
+	found := regexp.MustCompile(`\tLock\w+ += "([a-z-]+)"`).FindAllStringSubmatch(string(code), -1)
+	if len(found) < 20 {
+		t.Errorf("only %d codes were found", len(found))
+	}
+	for _, m := range found {
+		if !strings.Contains(table, "`"+m[1]+"`") {
+			t.Errorf("docs/operations.md does not explain the interlock %s", m[1])
 		}
 	}
 }
