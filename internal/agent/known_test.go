@@ -72,3 +72,23 @@ func TestWhatIsKnownOnDisk(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzKnown reads what may lie in the file: it is taken whole or not at all, and what is saved of it is read again.
+func FuzzKnown(f *testing.F) {
+	for _, s := range []string{`{"format":1,"epoch":9,"revision":12,"servers":{"server-1":["10.0.0.1:7401"],"":[null]}}`, `{"format":1,"servers":null}`, `{"format":1,"epoch":-1}`, `null`, "{"} {
+		f.Add([]byte(s))
+	}
+	dir, log := f.TempDir(), slog.New(slog.DiscardHandler)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := os.WriteFile(dataFile(dir, knownFile), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k := loadKnown(dir, log)
+		if err := saveKnown(dir, k); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(k, loadKnown(dir, log)); d != "" {
+			t.Errorf("of %q: %s", text, d)
+		}
+	})
+}

@@ -71,14 +71,24 @@ func FuzzFromServer(f *testing.F) {
 	f.Add(frame(ack(3), killOrder(1, 3, time.Second), ack(4), killOrder(2, 3, time.Second), killOrder(3, 4, 0)))
 	f.Add(frame(gate(0), gate(5), gate(4), probe, &agentv1.FromServer{Kind: &agentv1.FromServer_Refused{Refused: &agentv1.Refused{Reason: "no"}}}))
 	f.Add(frame(&agentv1.FromServer{}, &agentv1.FromServer{Kind: &agentv1.FromServer_Order{}}))
+	list := func(revision uint64, addresses ...string) *agentv1.FromServer {
+		return &agentv1.FromServer{Kind: &agentv1.FromServer_Servers{Servers: &agentv1.Servers{
+			Revision: revision, Servers: []*agentv1.ServerAddress{{Name: "server-1", Addresses: addresses}, {Name: "a/b", Addresses: addresses}, {}},
+		}}}
+	}
+	f.Add(frame(list(7, "10.0.0.1:7401", "x", ":1", "h:0", "h:99999", "[::1]:7401"), list(6, "10.0.0.9:7401"), list(8)))
 	f.Add([]byte{0, 1, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		h := &judgedOrders{t: t, epochs: &EpochFence{}}
 		u := &Uplinks{o: AgentOptions{Handler: h}, log: slog.New(slog.DiscardHandler), epochs: h.epochs}
 		l := newUplink(u, "server")
+		u.links.Store(&[]*uplink{l})
 		err := l.read(&frames{rest: data}, &session{queue: make(chan outbound, 1)}, time.Now())
 		if err == nil {
 			t.Error("a stream ended without saying why")
+		}
+		if n := len(*u.links.Load()); n > 1+knownMost*knownMost {
+			t.Errorf("the agent would keep %d links", n)
 		}
 	})
 }
