@@ -15,6 +15,8 @@ type doubt struct {
 	worstAt  time.Time
 	lateAt   time.Time // last Late
 	tookOver time.Time
+	counted  time.Time // when backAgain last counted
+	few      bool      // what it found
 
 	relayLost time.Time // when another server last stopped telling what it hears
 
@@ -92,6 +94,36 @@ func (d *Detector) silence(now time.Time, m mark) time.Duration {
 // inWave tells whether agents may still be coming back after our takeover.
 func (d *Detector) inWave(now time.Time) bool {
 	return !d.tookOver.IsZero() && now.Before(d.tookOver.Add(d.stretched(now, d.times.ReconnectWave)))
+}
+
+// backAgain tells whether so few hosts are missing after our takeover that they are dead rather than on their way: agents are
+// linked to every server, so that a takeover costs them no more than a pulse. Then a missing host is suspect before the
+// reconnect wave has passed: its BMC is asked, and the silence of its planes. At most one host in fifty, or two, and never as
+// many as are there: while a wave does go on, nobody asks for thousands of hosts that come by themselves.
+func (d *Detector) backAgain(now time.Time) bool {
+	if now.Before(d.awaitedFrom(now)) {
+		return false
+	}
+	if now.Equal(d.counted) {
+		return d.few
+	}
+	missing, back := 0, 0
+	for _, h := range d.hosts {
+		switch {
+		case !h.Protected:
+		case h.heard:
+			back++
+		case !h.awaited.IsZero():
+			missing++
+		}
+	}
+	d.counted, d.few = now, missing < back && missing <= max(2, back/50)
+	return d.few
+}
+
+// awaitedFrom is when whoever had a link to us at our takeover has pulsed.
+func (d *Detector) awaitedFrom(now time.Time) time.Time {
+	return d.tookOver.Add(d.stretched(now, 2*d.times.Suspect))
 }
 
 // takeover drops every silence: this server's own ears may have missed what others heard. Verdicts about living

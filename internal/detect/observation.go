@@ -17,7 +17,8 @@ type HostKnown struct {
 	// verdict.
 	Protected bool
 	// Boot is the last boot that the records know, or "". A first pulse with another boot then reads `rebooted`,
-	// and a host that never came back after a Takeover is suspected once the reconnect wave has passed.
+	// and a host that never came back after a Takeover is suspected once the reconnect wave has passed, or nearly all
+	// others are back.
 	Boot string
 }
 

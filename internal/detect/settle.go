@@ -117,6 +117,11 @@ func (d *Detector) nextLook(now time.Time, h *host) time.Time {
 		}
 	case !h.awaited.IsZero():
 		soon(h.awaited.Add(d.stretch(now)))
+		if early := d.awaitedFrom(now); early.After(now) {
+			soon(early)
+		} else {
+			soon(now.Add(review))
+		}
 	}
 	return next
 }
