@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,8 @@ const maxTroubles = 50
 
 // standing is what the engine knows of how things stand.
 type standing struct {
-	hosts     []engine.HostView
+	hosts     api.HostCounts
+	protected []string             // hosts
 	incidents []api.IncidentDetail // open ones
 	switches  engine.Switches
 	zones     map[string]engine.Maintenance
@@ -41,7 +43,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		return st, nil
 	}
 	st.Switches, st.Zones = now.switches, now.zones
-	st.Hosts = countHosts(now.hosts)
+	st.Hosts = now.hosts
 	st.Times = append(safetyTimes(s.times), now.times...)
 	for _, in := range now.incidents {
 		st.Incidents = append(st.Incidents, summary(in))
@@ -49,20 +51,26 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 			st.Interlocks = append(st.Interlocks, api.HeldBy{Incident: in.ID, Host: in.Host, Interlock: lock})
 		}
 	}
-	st.Fencing = fencingStatus(now.hosts, s.fencing.states())
+	slices.Sort(now.protected)
+	st.Fencing = fencingStatus(now.protected, s.fencing.states())
 	st.WaitingForYou = append(st.WaitingForYou, waiting(now)...)
 	st.WaitingForYou = append(st.WaitingForYou, st.Servers.Alarms...)
 	return st, nil
 }
 
 func stand(r *reign, e *engine.Engine) standing {
-	n := standing{hosts: e.Hosts()}
+	n := standing{hosts: api.HostCounts{ByVerdict: map[string]int{}, Reasons: map[string]int{}}}
+	e.EachHost(n.count)
 	n.switches, n.zones = e.Switches()
 	for _, in := range e.Incidents() {
-		if in.Phase != engine.PhaseClosed {
-			_, guests, _ := e.Incident(in.ID)
-			n.incidents = append(n.incidents, api.IncidentDetail{Incident: in, Guests: guests})
+		if in.Phase == engine.PhaseClosed {
+			continue
 		}
+		d := api.IncidentDetail{Incident: in}
+		if in.Counts[engine.Held]+in.Counts[engine.Failed]+in.Counts[engine.Unaccounted] > 0 {
+			_, d.Guests, _ = e.Incident(in.ID) // they are copied: only those whose reasons are told
+		}
+		n.incidents = append(n.incidents, d)
 	}
 	n.times = []api.SafetyTime{
 		{Name: "reboot_wait", Seconds: r.policy.RebootWait().Seconds()}, {Name: "settle", Seconds: r.policy.Settle().Seconds()},
@@ -114,25 +122,26 @@ func (b *backend) hostsFromHere() api.HostCounts {
 	return c
 }
 
-func countHosts(hosts []engine.HostView) api.HostCounts {
-	c := api.HostCounts{Total: len(hosts), ByVerdict: map[string]int{}, Reasons: map[string]int{}}
-	for _, h := range hosts {
-		c.ByVerdict[either(string(h.Verdict), "unknown")]++
-		switch {
-		case h.Suspect:
-			c.Suspect++
-		case h.Verdict == engine.Up || h.Verdict == engine.Rebooted:
-			c.Up++
-		}
-		if h.Maintenance != nil {
-			c.Maintenance++
-		}
-		if h.Unprotected != "" {
-			c.Unprotected++
-			c.Reasons[unnamed(h.Unprotected, h.Name)]++
-		}
+// count takes one host in.
+func (n *standing) count(h engine.HostView) {
+	c := &n.hosts
+	c.Total++
+	c.ByVerdict[either(string(h.Verdict), "unknown")]++
+	switch {
+	case h.Suspect:
+		c.Suspect++
+	case h.Verdict == engine.Up || h.Verdict == engine.Rebooted:
+		c.Up++
 	}
-	return c
+	if h.Maintenance != nil {
+		c.Maintenance++
+	}
+	if h.Unprotected == "" {
+		n.protected = append(n.protected, h.Name)
+		return
+	}
+	c.Unprotected++
+	c.Reasons[unnamed(h.Unprotected, h.Name)]++
 }
 
 // unnamed takes a host's name out of a sentence, so that the same trouble of many hosts reads the same.
@@ -158,7 +167,7 @@ func unnamed(text, name string) string {
 }
 
 // fencingStatus says which protected hosts could be fenced now: all devices of at least one level work.
-func fencingStatus(hosts []engine.HostView, states []DeviceState) api.FencingStatus {
+func fencingStatus(protected []string, states []DeviceState) api.FencingStatus {
 	out := api.FencingStatus{Troubles: []api.FenceTrouble{}}
 	of := map[string][]DeviceState{}
 	for _, st := range states {
@@ -169,22 +178,19 @@ func fencingStatus(hosts []engine.HostView, states []DeviceState) api.FencingSta
 			out.Troubles = append(out.Troubles, t)
 		}
 	}
-	for _, h := range hosts {
-		if h.Unprotected != "" {
-			continue
-		}
+	for _, host := range protected {
 		out.Hosts++
 		broken := map[int]bool{}
 		levels := map[int]bool{}
-		for _, st := range of[h.Name] {
+		for _, st := range of[host] {
 			levels[st.Level] = true
 			if !st.Working {
 				broken[st.Level] = true
-				trouble(api.FenceTrouble{Host: h.Name, Device: st.Device, Trouble: st.Trouble, Since: st.Since})
+				trouble(api.FenceTrouble{Host: host, Device: st.Device, Trouble: st.Trouble, Since: st.Since})
 			}
 		}
 		if len(levels) == 0 {
-			trouble(api.FenceTrouble{Host: h.Name, Trouble: "it has no fence device (ninelives fence import FILE)"})
+			trouble(api.FenceTrouble{Host: host, Trouble: "it has no fence device (ninelives fence import FILE)"})
 		}
 		if len(levels) > len(broken) {
 			out.Could++

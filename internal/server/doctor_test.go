@@ -205,10 +205,12 @@ func TestStatusInWords(t *testing.T) {
 }
 
 func TestFencingStatusCountsWholeLevels(t *testing.T) {
-	host := func(name string) engine.HostView { return engine.HostView{HostFacts: engine.HostFacts{Name: name}} }
-	unprotected := host("d")
-	unprotected.Unprotected = "no agent"
-	got := fencingStatus([]engine.HostView{host("a"), host("b"), host("c"), unprotected}, []DeviceState{
+	n := standing{hosts: api.HostCounts{ByVerdict: map[string]int{}, Reasons: map[string]int{}}}
+	for name, why := range map[string]string{"a": "", "b": "", "c": "", "d": "no agent"} {
+		n.count(engine.HostView{HostFacts: engine.HostFacts{Name: name, Unprotected: why}})
+	}
+	slices.Sort(n.protected)
+	got := fencingStatus(n.protected, []DeviceState{
 		{Host: "a", Level: 1, Device: "bmc", Trouble: "login: refused"}, {Host: "a", Level: 2, Device: "pdu", Working: true},
 		{Host: "b", Level: 1, Device: "psu1", Working: true}, {Host: "b", Level: 1, Device: "psu2", Trouble: "away"},
 	})

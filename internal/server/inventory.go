@@ -82,14 +82,17 @@ func (v *inventory) watchServices(ctx context.Context) {
 	tick := time.NewTicker(servicesEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
+		began := time.Now()
 		v.tell(ctx, "services", v.readServices(ctx))
+		// A wave of agents asks for one reading a second, not for one each, and for fewer where a reading takes long.
+		pause := min(max(time.Second/2, 4*time.Since(began)), servicesEvery)
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
 		case <-v.s.wanted:
-			select { // a wave of agents asks for one reading a second, not for one each
+			select {
 			case <-ctx.Done():
-			case <-time.After(time.Second / 2):
+			case <-time.After(pause):
 			}
 		}
 	}
