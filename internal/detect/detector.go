@@ -154,7 +154,7 @@ func (d *Detector) wake(now time.Time, h *host) {
 	switch {
 	case h.silent || !h.Protected:
 	case h.heard && d.silence(now, h.pulse) >= d.stretched(now, d.times.Suspect),
-		!h.awaited.IsZero() && (!now.Before(h.awaited.Add(d.stretch(now))) || d.backAgain(now)):
+		!h.awaited.IsZero() && (!now.Before(d.missedFrom(now, h)) || d.backAgain(now)):
 		d.fallSilent(now, h, "")
 	}
 }

@@ -17,6 +17,7 @@ type doubt struct {
 	tookOver time.Time
 	counted  time.Time // when backAgain last counted
 	few      bool      // what it found
+	returned time.Time // when last an agent was heard the first time since we took over
 
 	relayLost time.Time // when another server last stopped telling what it hears
 
@@ -93,7 +94,32 @@ func (d *Detector) silence(now time.Time, m mark) time.Duration {
 
 // inWave tells whether agents may still be coming back after our takeover.
 func (d *Detector) inWave(now time.Time) bool {
-	return !d.tookOver.IsZero() && now.Before(d.tookOver.Add(d.stretched(now, d.times.ReconnectWave)))
+	return !d.tookOver.IsZero() && now.Before(d.waveEnd(now))
+}
+
+// waveEnd is when the wave after our takeover will have passed if nobody else comes back.
+func (d *Detector) waveEnd(now time.Time) time.Time {
+	end, most := d.tookOver.Add(d.stretched(now, d.times.ReconnectWave)), d.tookOver.Add(d.times.WaveMost)
+	if d.returned.IsZero() || end.After(most) {
+		return end
+	}
+	goesOn := d.returned.Add(d.times.WaveGap)
+	switch {
+	case goesOn.Before(end):
+		return end
+	case goesOn.After(most):
+		return most
+	}
+	return goesOn
+}
+
+// missedFrom is when a host that hasn't been heard since our takeover is silent.
+func (d *Detector) missedFrom(now time.Time, h *host) time.Time {
+	from := h.awaited.Add(d.stretch(now))
+	if end := d.waveEnd(now); end.After(from) {
+		return end
+	}
+	return from
 }
 
 // backAgain tells whether so few hosts are missing after our takeover that they are dead rather than on their way: agents are
@@ -129,7 +155,7 @@ func (d *Detector) awaitedFrom(now time.Time) time.Time {
 // takeover drops every silence: this server's own ears may have missed what others heard. Verdicts about living
 // hosts stay; those about silent ones must be found again.
 func (d *Detector) takeover(now time.Time) []Change {
-	d.tookOver, d.mass, d.starts = now, false, d.starts[:0]
+	d.tookOver, d.returned, d.mass, d.starts = now, time.Time{}, false, d.starts[:0]
 	d.batch = d.batch[:0]
 	for _, h := range d.hosts {
 		d.batch = append(d.batch, h)

@@ -56,14 +56,17 @@ func (d *Detector) takePulse(now time.Time, h *host, boot string, m mark) {
 		d.countSeen(h, +1)
 	}
 	h.hear(m)
+	if !h.awaited.IsZero() {
+		d.returned, h.awaited = now, time.Time{}
+	}
 	if h.silent && d.silence(now, m) >= d.times.Suspect {
-		h.heard, h.awaited = true, time.Time{}
+		h.heard = true
 		return
 	}
 	if h.silent || !h.heard {
 		h.back = m
 	}
-	h.heard, h.silent, h.lost, h.awaited = true, false, "", time.Time{}
+	h.heard, h.silent, h.lost = true, false, ""
 }
 
 // newBoot closes the life of the boot before. Readings and goodbyes of that life say nothing about this one.

@@ -116,7 +116,7 @@ func (d *Detector) nextLook(now time.Time, h *host) time.Time {
 			at(now.Add(review)) // its witnesses may fall silent themselves
 		}
 	case !h.awaited.IsZero():
-		soon(h.awaited.Add(d.stretch(now)))
+		soon(d.missedFrom(now, h))
 		if early := d.awaitedFrom(now); early.After(now) {
 			soon(early)
 		} else {

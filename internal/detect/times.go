@@ -39,6 +39,8 @@ type Times struct {
 	PowerLag       time.Duration // how long a device may go on reading off after a new boot
 
 	ReconnectWave time.Duration // after a takeover, until agents must have come back
+	WaveGap       time.Duration // while one comes back within this of the other the wave goes on
+	WaveMost      time.Duration // but not for longer than this
 	StormWindow   time.Duration // how long a suspicion counts for the storm interlock
 	Stragglers    time.Duration // after a host's last life, until all that failed with it are suspect
 
@@ -51,6 +53,7 @@ const (
 	novaDownTime  = 60 * time.Second // Nova's own service_down_time
 	novaReport    = 10 * time.Second // Nova's report_interval
 	proxyTimeout  = 60 * time.Second // what proxies before an API usually allow a request
+	agentRetry    = 5 * time.Second  // the longest that an agent waits before it connects again
 	handshakeWave = 18 * time.Second // 10,000 mTLS handshakes on two cores; 5,000 were measured at 9 s
 )
 
@@ -120,7 +123,12 @@ func Derive(c Config) (Times, error) {
 	t.PowerLag = 60 * time.Second
 
 	// 9. After a takeover all agents may come back at once, and then each must have been heard once more.
+	//    On a starved machine the wave takes longer: it goes on while agents come back that had not been heard since, each
+	//    at most one retry delay after the one before. Ten thousand of them have come within two minutes or something else
+	//    is wrong; a host that died meanwhile and has no device that reads off waits for so long.
 	t.ReconnectWave = handshakeWave + 2*pulse
+	t.WaveGap = agentRetry + 2*pulse
+	t.WaveMost = max(2*time.Minute, t.ReconnectWave)
 	t.StormWindow = 60 * time.Second
 
 	//    What kills many hosts at once comes at most two pulses after the last life of the first one (one pulse may

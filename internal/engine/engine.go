@@ -109,6 +109,9 @@ type Engine struct {
 	loads   *loads
 	steady  []*host
 	counted map[string]*stormCount
+
+	countedUntil time.Time // nothing in counted changes by time alone before
+	recount      bool      // something that is counted has changed
 }
 
 // New makes an engine with nothing in it, disarmed. Load brings the records of an earlier leader.
@@ -126,7 +129,7 @@ func (e *Engine) Step(now time.Time, ev Event) Effects {
 	if now.After(e.now) {
 		e.now = now
 	}
-	e.out, e.focus, e.loads, e.steady, e.counted = Effects{}, map[string]bool{}, nil, nil, nil
+	e.out, e.focus, e.loads, e.steady = Effects{}, map[string]bool{}, nil, nil
 	e.take(ev)
 	for _, in := range slices.Clone(e.open) {
 		if e.concerns(ev, in) {
@@ -170,7 +173,7 @@ func (e *Engine) take(ev Event) {
 	case CloudSeen:
 		e.cfg.User, e.cfg.StaysStopped = ev.User, ev.StaysStopped
 	case PolicyChanged:
-		e.policy = ev.Policy
+		e.policy, e.recount = ev.Policy, true
 	case QuorumChanged:
 		e.quorum = ev
 	case Asked:

@@ -189,7 +189,7 @@ func (e *Engine) prove(in *Incident, p Proof) {
 	}
 	in.Stages.Proof, in.Revoked = e.now, ""
 	in.Fencing.Round, in.Fencing.Next = 0, zeroTime
-	e.host(in.Host).cleared = e.now
+	e.host(in.Host).cleared, e.recount = e.now, true
 	e.work(in)
 	e.tell(in, "proof: "+p.String())
 	e.mark(in, "list", zeroTime)

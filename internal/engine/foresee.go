@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -39,8 +40,9 @@ func (e *Engine) Foresee(hosts []string, perEvacuation time.Duration) (Foreseen,
 	}
 	s := New(e.cfg, e.policy)
 	s.now, s.switches, s.zones, s.quorum = e.now, e.switches, e.zones, e.quorum
-	for name, h := range e.hosts {
-		c := *h
+	maps.Copy(s.hosts, e.hosts) // only those that are planned for change
+	for _, name := range hosts {
+		c := *e.hosts[name]
 		s.hosts[name] = &c
 	}
 	var ins []*Incident
@@ -77,14 +79,18 @@ func (e *Engine) Foresee(hosts []string, perEvacuation time.Duration) (Foreseen,
 	return f, nil
 }
 
-// toldVMs is how many VMs are named in a sentence.
-const toldVMs = 10
+// toldVMs is how many VMs are named in a sentence; of more open incidents than toldHosts nobody reads where each VM would
+// go, and to find that out takes as long as to decide on them all.
+const toldVMs, toldHosts = 10, 20
 
 // wouldDo says what would follow for an incident that nothing but shadow mode holds back.
 func (e *Engine) wouldDo(in *Incident) string {
 	text := "no device to fence it by"
 	if levels := e.host(in.Host).facts.Levels; len(levels) > 0 {
 		text = "fenced by " + levels[0]
+	}
+	if n := len(e.host(in.Host).vms); len(e.open) > toldHosts {
+		return fmt.Sprintf("%s; %d VMs resurrected elsewhere (ninelives plan %s)", text, n, in.Host)
 	}
 	f, err := e.Foresee([]string{in.Host}, 0)
 	if err != nil || len(f.VMs) == 0 {

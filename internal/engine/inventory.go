@@ -12,6 +12,7 @@ func (e *Engine) hostSeen(f HostFacts) {
 	default: // a new leader's first: its ID is right, the rest may be from before our write
 		h.serviceAt = zeroTime
 	}
+	e.recount = e.recount || h.facts.Zone != f.Zone
 	h.facts = f
 	e.takeBack(h)
 }
@@ -37,6 +38,7 @@ func (e *Engine) protectAgain(h *host) {
 func (e *Engine) hostForgotten(name string) {
 	if h := e.hosts[name]; h != nil && e.incidentOf(name) == nil && !h.pulses() {
 		delete(e.hosts, name)
+		e.recount = true
 		delete(e.gated, name)
 		e.touchHost(name)
 	}

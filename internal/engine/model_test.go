@@ -92,6 +92,7 @@ func (m *model) introduce() {
 func (m *model) step(ev Event) {
 	m.logEvent(ev)
 	eff := m.e.Step(m.now, ev)
+	sameCount(m.t, m.e)
 	for _, r := range eff.Records {
 		if r.Value == nil {
 			delete(m.records, r.Key)

@@ -84,7 +84,7 @@ func (e *Engine) maintain(ev Asked) (string, error) {
 	if !ok {
 		return "", unknownHost(ev.Host)
 	}
-	h.maintenance = nil
+	h.maintenance, e.recount = nil, true
 	if on {
 		h.maintenance = &m
 	}

@@ -95,6 +95,7 @@ func (e *Engine) Load(key string, data []byte) error {
 	if why := damaged(k, into); why != "" {
 		return fmt.Errorf("cannot read record %s: %s", key, why)
 	}
+	e.recount = true
 	if e.zones == nil {
 		e.zones = map[string]Maintenance{} // the record said "null"
 	}

@@ -239,6 +239,7 @@ func option(args []string, key, def string) string {
 // step runs the engine, writes its records as the store would, and its decisions down.
 func (s *script) step(ev Event) {
 	eff := s.e.Step(s.time(), ev)
+	sameCount(panics{}, s.e)
 	if s.crashes(&eff) {
 		return
 	}

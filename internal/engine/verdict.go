@@ -20,6 +20,7 @@ func (e *Engine) assessed(ev Assessed) {
 	if ev.Verdict == Up && !ev.Suspect {
 		h.lived, h.suspected = true, zeroTime
 	}
+	e.recount = e.recount || before.bad() || h.bad() || h.lived != before.lived
 	if h.alive() && !ev.Suspect && ev.Boot != "" && ev.Boot != h.boot {
 		h.boot = ev.Boot // in the same step as the incident of the boot before
 		e.touchHost(ev.Host)
@@ -76,7 +77,7 @@ func (e *Engine) openIncident(h *host, ev Assessed, phase Phase) *Incident {
 
 // count notes a failure of a host, for the storm and for the third in ten minutes.
 func (e *Engine) count(h *host) {
-	h.troubled = e.now
+	h.troubled, e.recount = e.now, true
 	h.verdicts = append(h.verdicts, e.now)
 	if len(h.verdicts) > 3 {
 		h.verdicts = h.verdicts[len(h.verdicts)-3:]

@@ -67,6 +67,7 @@ type agents struct {
 	mu         sync.RWMutex
 	records    map[string]AgentRecord
 	kept       map[string]AgentRecord // as they are in the store
+	unkept     map[string]bool        // whose record differs from what is in the store
 	identities identities
 	reports    map[string]*report
 	links      map[string][]*transport.Link // the newest last
@@ -85,7 +86,7 @@ type report struct {
 
 func newAgents(s *Server) *agents {
 	return &agents{
-		s: s, log: s.log, writes: newTurn(), dirty: make(chan struct{}, 1), records: map[string]AgentRecord{}, kept: map[string]AgentRecord{},
+		s: s, log: s.log, writes: newTurn(), dirty: make(chan struct{}, 1), records: map[string]AgentRecord{}, kept: map[string]AgentRecord{}, unkept: map[string]bool{},
 		identities: identities{}, reports: map[string]*report{}, links: map[string][]*transport.Link{},
 		waiting: map[uint64]order{}, gates: map[string]uint64{},
 		last: uint64(time.Now().UnixMicro()), // orders of a restarted server never repeat a number
@@ -98,6 +99,9 @@ func (g *agents) load(records []store.Record) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear(g.kept)
+	for host := range g.records {
+		g.unkept[host] = true
+	}
 	for _, rec := range records {
 		if !strings.HasPrefix(rec.Key, agentsPrefix) {
 			continue
@@ -133,6 +137,16 @@ func (g *agents) set(a AgentRecord) {
 	}
 	g.identities.add(a.Machine, a.Host)
 	g.records[a.Host] = a
+	g.compare(a.Host)
+}
+
+// compare notes whether a host's record is to be written. Call with g.mu held.
+func (g *agents) compare(host string) {
+	if kept, ok := g.kept[host]; ok && sameRecord(kept, g.records[host]) {
+		delete(g.unkept, host)
+	} else {
+		g.unkept[host] = true
+	}
 }
 
 // dismiss ends the links of machines that don't own the name any more. Call with g.mu held.
@@ -194,15 +208,13 @@ func (g *agents) owner(id fence.Identity, except string) string {
 	return ""
 }
 
-// connected are the hosts with a link to this server.
-func (g *agents) connected() map[string]AgentRecord {
+// each shows the hosts with a link to this server, in no order. What is called must be quick and must not come back here.
+func (g *agents) each(show func(AgentRecord)) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	out := make(map[string]AgentRecord, len(g.links))
 	for host := range g.links {
-		out[host] = g.records[host]
+		show(g.records[host])
 	}
-	return out
 }
 
 // count is how many hosts have a link to this server.

@@ -52,7 +52,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		}
 	}
 	slices.Sort(now.protected)
-	st.Fencing = fencingStatus(now.protected, s.fencing.states())
+	st.Fencing = s.fencing.status(now.protected)
 	st.WaitingForYou = append(st.WaitingForYou, waiting(now)...)
 	st.WaitingForYou = append(st.WaitingForYou, st.Servers.Alarms...)
 	return st, nil
@@ -166,23 +166,20 @@ func unnamed(text, name string) string {
 	return out.String()
 }
 
-// fencingStatus says which protected hosts could be fenced now: all devices of at least one level work.
-func fencingStatus(protected []string, states []DeviceState) api.FencingStatus {
-	out := api.FencingStatus{Troubles: []api.FenceTrouble{}}
-	of := map[string][]DeviceState{}
-	for _, st := range states {
-		of[st.Host] = append(of[st.Host], st)
-	}
+// status says which of these hosts could be fenced now: all devices of at least one level work.
+func (f *fencing) status(protected []string) api.FencingStatus {
+	out := api.FencingStatus{Hosts: len(protected), Troubles: []api.FenceTrouble{}}
 	trouble := func(t api.FenceTrouble) {
 		if len(out.Troubles) < maxTroubles {
 			out.Troubles = append(out.Troubles, t)
 		}
 	}
-	for _, host := range protected {
-		out.Hosts++
-		broken := map[int]bool{}
-		levels := map[int]bool{}
-		for _, st := range of[host] {
+	levels, broken := map[int]bool{}, map[int]bool{}
+	f.each(protected, func(host string, states []DeviceState) {
+		clear(levels)
+		clear(broken)
+		for i := range states {
+			st := &states[i]
 			levels[st.Level] = true
 			if !st.Working {
 				broken[st.Level] = true
@@ -195,7 +192,7 @@ func fencingStatus(protected []string, states []DeviceState) api.FencingStatus {
 		if len(levels) > len(broken) {
 			out.Could++
 		}
-	}
+	})
 	return out
 }
 

@@ -222,6 +222,21 @@ func (f *fencing) statesAfter(host string, n int) (out []DeviceState, more bool)
 	return out, false
 }
 
+// each shows the devices of these hosts; what is shown holds for the call only. A list of 10,000 devices, made and thrown
+// away for each look at the status, was most of what it cost.
+func (f *fencing) each(hosts []string, show func(host string, states []DeviceState)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var states []DeviceState
+	for _, host := range hosts {
+		states = states[:0]
+		if m := f.machines[host]; m != nil {
+			states = m.states(states, host)
+		}
+		show(host, states)
+	}
+}
+
 // statesOf are those of one host.
 func (f *fencing) statesOf(host string) []DeviceState {
 	f.mu.Lock()

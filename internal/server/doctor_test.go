@@ -11,6 +11,7 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/api"
 	"github.com/ninelives-ha/ninelives/internal/cloud"
 	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/fence"
 	"github.com/ninelives-ha/ninelives/internal/policy"
 )
 
@@ -210,10 +211,22 @@ func TestFencingStatusCountsWholeLevels(t *testing.T) {
 		n.count(engine.HostView{HostFacts: engine.HostFacts{Name: name, Unprotected: why}})
 	}
 	slices.Sort(n.protected)
-	got := fencingStatus(n.protected, []DeviceState{
-		{Host: "a", Level: 1, Device: "bmc", Trouble: "login: refused"}, {Host: "a", Level: 2, Device: "pdu", Working: true},
-		{Host: "b", Level: 1, Device: "psu1", Working: true}, {Host: "b", Level: 1, Device: "psu2", Trouble: "away"},
-	})
+	f := newFencing(&Server{log: discard()}, nil)
+	declare := func(host string, levels ...[]DeviceState) {
+		m := &machine{health: map[string]DeviceState{}}
+		for _, level := range levels {
+			var devices []fence.Device
+			for _, st := range level {
+				devices = append(devices, &plug{id: st.Device})
+				m.health[st.Device] = st
+			}
+			m.levels = append(m.levels, devices)
+		}
+		f.machines[host] = m
+	}
+	declare("a", []DeviceState{{Device: "bmc", Trouble: "login: refused"}}, []DeviceState{{Device: "pdu", Working: true}})
+	declare("b", []DeviceState{{Device: "psu1", Working: true}, {Device: "psu2", Trouble: "away"}})
+	got := f.status(n.protected)
 	if got.Hosts != 3 || got.Could != 1 || len(got.Troubles) != 3 {
 		t.Errorf("%+v; want 3 hosts, 1 (a, by its second level) fenceable, 3 troubles (a's bmc, b's psu2, c's lack)", got)
 	}

@@ -137,14 +137,11 @@ func (g *agents) recordSome(r *reign) (more bool, err error) {
 	defer g.writes.Unlock()
 	g.mu.RLock()
 	var changed []AgentRecord
-	for host, a := range g.records {
-		if kept, ok := g.kept[host]; ok && sameRecord(kept, a) {
-			continue
-		}
+	for host := range g.unkept {
 		if more = len(changed) == recordsAtOne; more {
 			break
 		}
-		changed = append(changed, a)
+		changed = append(changed, g.records[host])
 	}
 	g.mu.RUnlock()
 	if len(changed) == 0 {
@@ -171,6 +168,7 @@ func (g *agents) recordSome(r *reign) (more bool, err error) {
 	defer g.mu.Unlock()
 	for _, a := range changed {
 		g.kept[a.Host] = a
+		g.compare(a.Host)
 	}
 	return more, nil
 }

@@ -28,13 +28,13 @@ func (w *watch) candidates() *pool {
 		return now
 	}
 	next := &pool{s: w.s, at: time.Now(), up: map[detect.Plane][]witness.Peer{}}
-	for host, a := range w.s.agents.connected() {
-		if !w.s.ears.up(host) {
-			continue
+	w.s.agents.each(func(a AgentRecord) {
+		for p := range a.Planes {
+			next.up[detect.Plane(p)] = append(next.up[detect.Plane(p)], peerOf(a, detect.Plane(p)))
 		}
-		for _, p := range a.planes() {
-			next.up[p] = append(next.up[p], peerOf(a, p))
-		}
+	})
+	for p, peers := range next.up {
+		next.up[p] = slices.DeleteFunc(peers, func(c witness.Peer) bool { return !w.s.ears.up(c.Host) })
 	}
 	for _, peers := range next.up {
 		slices.SortFunc(peers, func(a, b witness.Peer) int { return strings.Compare(a.Host, b.Host) })

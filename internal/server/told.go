@@ -112,15 +112,17 @@ func (g *agents) open() []*transport.Link {
 type sight struct {
 	s *Server
 
-	mu   sync.Mutex
-	seqs map[*transport.Link]pulseAt
-	n    int
+	mu    sync.Mutex
+	seqs  map[*transport.Link]pulseAt
+	round uint64
+	n     int
 }
 
 // pulseAt is when a link's last new pulse was seen.
 type pulseAt struct {
-	seq uint64
-	at  time.Time
+	seq   uint64
+	at    time.Time
+	round uint64 // the last look that found this link
 }
 
 func newSight(s *Server) *sight { return &sight{s: s, seqs: map[*transport.Link]pulseAt{}} }
@@ -146,18 +148,25 @@ func (v *sight) run(ctx context.Context) {
 func (v *sight) look(now time.Time, links []*transport.Link) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	hosts, seqs := map[string]bool{}, make(map[*transport.Link]pulseAt, len(links))
+	v.round++
+	n, last := 0, ""
 	for _, l := range links {
 		p, known := v.seqs[l]
 		if seq := l.Heard(); !known || seq > p.seq {
-			p = pulseAt{seq: seq, at: now}
+			p.seq, p.at = seq, now
 		}
-		seqs[l] = p
-		if now.Sub(p.at) <= 2*v.s.times.Pulse {
-			hosts[l.Host()] = true
+		p.round = v.round
+		v.seqs[l] = p
+		if now.Sub(p.at) <= 2*v.s.times.Pulse && l.Host() != last { // a host's links come one after the other
+			n, last = n+1, l.Host()
 		}
 	}
-	v.seqs, v.n = seqs, len(hosts)
+	for l, p := range v.seqs {
+		if p.round != v.round {
+			delete(v.seqs, l)
+		}
+	}
+	v.n = n
 }
 
 func (v *sight) count() int {

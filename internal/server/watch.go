@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,11 +98,12 @@ func (w *watch) round() {
 	seen := w.candidates()
 	for _, p := range []detect.Plane{detect.Storage, detect.Tenant} {
 		var hosts []string
-		for host, a := range w.s.agents.connected() {
-			if a.Planes[string(p)] != "" && w.due(host, p, w.s.times.SlowProbeEvery/2) {
-				hosts = append(hosts, host)
+		w.s.agents.each(func(a AgentRecord) {
+			if a.Planes[string(p)] != "" {
+				hosts = append(hosts, a.Host)
 			}
-		}
+		})
+		hosts = slices.DeleteFunc(hosts, func(h string) bool { return !w.due(h, p, w.s.times.SlowProbeEvery/2) })
 		w.order(seen, p, seen.targets(p, hosts), 1)
 	}
 }

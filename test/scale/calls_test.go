@@ -39,7 +39,7 @@ type timed struct {
 
 // ask makes each call many times, until its last byte.
 func (b *bench) ask() []timed {
-	const often = 150
+	const often = 120
 	host, vm := hostName(b.hosts/2), fmt.Sprintf("vm-%06d", b.hosts*vmsPerHost/2)
 	var out []timed
 	for _, path := range []string{
@@ -51,7 +51,7 @@ func (b *bench) ask() []timed {
 			began := time.Now()
 			c.bytes = b.get(path)
 			took = append(took, time.Since(began))
-			b.pass(20 * time.Millisecond)
+			b.pass(60 * time.Millisecond)
 		}
 		c.spread = spreadOf(took)
 		b.Logf("%s: %s, %d KiB", c.what, c.spread, c.bytes>>10)
