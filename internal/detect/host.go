@@ -92,6 +92,7 @@ type service struct {
 	readAt   time.Time // last reading
 	changed  mark      // first reading, or last change
 	reported time.Time // last change that we saw happen
+	after    time.Time // the reading before it: the report came later than that
 }
 
 // touch notes a pulse on a stream and tells whether the stream is new to us.

@@ -173,11 +173,12 @@ func (d *Detector) isHung(now time.Time, h *host) bool {
 		!s.readAt.IsZero() && now.Sub(s.readAt) <= d.times.ServiceFresh && d.silence(now, s.changed) >= after
 }
 
-// isAgentDown needs a report that came after the agent fell silent: one from before says nothing about now.
+// isAgentDown needs a report that certainly came after the agent fell silent, so two readings since then: one from before
+// says nothing about now, and a host may have frozen between its report and our reading of it.
 func (d *Detector) isAgentDown(now time.Time, h *host) bool {
 	s := &h.service
 	return d.alivePlane(now, h) != nil && d.silence(now, h.agentLife()) >= d.stretched(now, d.times.AgentDownAfter) &&
-		s.reported.After(h.agentLife().at) && now.Sub(s.reported) <= d.times.ServiceFresh
+		s.after.After(h.agentLife().at) && now.Sub(s.reported) <= d.times.ServiceFresh
 }
 
 // degradedPlane returns a plane other than management that valid witnesses see silent while the host pulses, nil if

@@ -99,7 +99,7 @@ func (d *Detector) onService(now time.Time, h *host, o Service) {
 	case s.readAt.IsZero():
 		s.changed = d.mark(now)
 	case !o.UpdatedAt.Equal(s.value):
-		s.changed, s.reported = d.mark(now), now
+		s.changed, s.reported, s.after = d.mark(now), now, s.readAt
 	}
 	s.value, s.readAt = o.UpdatedAt, now
 }
