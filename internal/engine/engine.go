@@ -108,6 +108,7 @@ type Engine struct {
 	focus   map[string]bool // incidents the event is about
 	loads   *loads
 	steady  []*host
+	names   []string // of all hosts, in order; nil: one came or went
 	counted map[string]*stormCount
 
 	countedUntil time.Time // nothing in counted changes by time alone before
@@ -243,7 +244,7 @@ func (e *Engine) host(name string) *host {
 	h, ok := e.hosts[name]
 	if !ok {
 		h = &host{facts: HostFacts{Name: name}}
-		e.hosts[name] = h
+		e.hosts[name], e.names = h, nil
 	}
 	return h
 }

@@ -38,7 +38,7 @@ func (e *Engine) protectAgain(h *host) {
 func (e *Engine) hostForgotten(name string) {
 	if h := e.hosts[name]; h != nil && e.incidentOf(name) == nil && !h.pulses() {
 		delete(e.hosts, name)
-		e.recount = true
+		e.names, e.recount = nil, true
 		delete(e.gated, name)
 		e.touchHost(name)
 	}

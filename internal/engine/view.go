@@ -37,7 +37,7 @@ func (e *Engine) Hosts() []HostView { return e.HostsAfter("", len(e.hosts)) }
 
 // HostsAfter returns at most n hosts, by name, beginning after the one named ("": with the first).
 func (e *Engine) HostsAfter(after string, n int) []HostView {
-	names := slices.Sorted(maps.Keys(e.hosts))
+	names := e.inOrder()
 	at, found := slices.BinarySearch(names, after)
 	if found {
 		at++
@@ -48,6 +48,14 @@ func (e *Engine) HostsAfter(after string, n int) []HostView {
 		out[i] = e.hostView(name, e.hosts[name])
 	}
 	return out
+}
+
+// inOrder are the names of all hosts. They are put into order once: a part of a list would cost as much as the whole.
+func (e *Engine) inOrder() []string {
+	if e.names == nil {
+		e.names = slices.Sorted(maps.Keys(e.hosts))
+	}
+	return e.names
 }
 
 // EachHost shows every host, in no order. To count them that is a tenth of what a list of them costs.
@@ -156,10 +164,10 @@ type HostGuests struct {
 // wants to search or to judge them must not do it in the engine's time.
 func (e *Engine) Guests() []HostGuests {
 	out := make([]HostGuests, 0, len(e.hosts))
-	for name, h := range e.hosts {
+	for _, name := range e.inOrder() {
+		h := e.hosts[name]
 		out = append(out, HostGuests{Host: name, Unprotected: h.facts.Unprotected, VMs: h.vms})
 	}
-	slices.SortFunc(out, func(a, b HostGuests) int { return cmp.Compare(a.Host, b.Host) })
 	return out
 }
 

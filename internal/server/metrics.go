@@ -142,14 +142,18 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge("hosts_seen", float64(n), zone)
 	}
 	gauge("agents_connected", float64(s.agents.count()))
-	working, devices := 0, s.fencing.states()
-	for _, st := range devices {
-		if st.Working {
-			working++
+	working, broken := 0, 0
+	s.fencing.each(s.fencing.hosts(), func(_ string, states []DeviceState) {
+		for i := range states {
+			if states[i].Working {
+				working++
+			} else {
+				broken++
+			}
 		}
-	}
+	})
 	gauge("fence_devices", float64(working), "yes")
-	gauge("fence_devices", float64(len(devices)-working), "no")
+	gauge("fence_devices", float64(broken), "no")
 	trouble, _ := s.inventory.troubled()
 	gauge("cloud_reachable", truth(trouble == ""))
 	if r != nil {
