@@ -30,7 +30,7 @@ func rows() []spec {
 		{name: "frozen 5 s", wave: 5, hosts: []string{"compute-04"}, vms: 4, run: frozenShortly},
 		{name: "hung", wave: 5, hosts: []string{"compute-05"}, vms: 4, run: hung},
 		{name: "reboots by itself", wave: 5, hosts: []string{"compute-06"}, vms: 4, run: rebootsByItself},
-		{name: "nova-api down", wave: 6, hosts: []string{"compute-01"}, vms: 4, run: novaDown},
+		{name: "nova-api down", wave: 6, hosts: []string{"compute-04"}, vms: 4, run: novaDown},
 		{name: "answers lost", wave: 7, hosts: []string{"compute-02"}, vms: 4, run: lostAnswers},
 		{name: "destination dies", wave: 8, hosts: []string{"compute-03"}, vms: 4, run: destinationDies},
 		{name: "storm", wave: 9, hosts: []string{"compute-01", "compute-02", "compute-03", "compute-04"}, vms: 4, run: storm},
