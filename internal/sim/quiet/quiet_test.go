@@ -60,7 +60,7 @@ func TestTheBenchCanFail(t *testing.T) {
 	short := rows[0].Options
 	short.DeadAfter = 8 * time.Second
 	denies := Options{
-		Seed: 4, Hosts: 60, For: 30 * time.Minute, Loss: 0.02, Denies: true,
+		Seed: 13, Hosts: 60, For: 30 * time.Minute, Loss: 0.02, Denies: true,
 		Trouble: []Trouble{{Cut, 10 * time.Minute, OneOf(10 * time.Second)}},
 		Server:  []Mishap{{Paused, 6 * time.Second, OneOf(1900 * time.Millisecond)}},
 	}
