@@ -57,7 +57,9 @@ func (d *Detector) takePulse(now time.Time, h *host, boot string, m mark) {
 	}
 	h.hear(m)
 	if !h.awaited.IsZero() {
-		d.returned, h.awaited = now, time.Time{}
+		if h.awaited = (time.Time{}); d.inWave(now) { // one that is over doesn't begin again: it would take verdicts back
+			d.returned = now
+		}
 	}
 	if h.silent && d.silence(now, m) >= d.times.Suspect {
 		h.heard = true
