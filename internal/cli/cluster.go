@@ -222,6 +222,7 @@ func (a *app) clusterRestoreCommand() *cobra.Command {
 		Use: "restore FILE", Short: "Begin a cluster anew from a backup, on this machine, with the server stopped", Args: one("file"),
 		Long: `For when the quorum is lost for good: makes a cluster of this one server from a backup. Run it on the server's machine, as
 root or as the daemon's user, while no server of the old cluster runs anywhere: there would be two clusters, and both would act.
+It refuses while one of cluster.initial answers.
 
 The data directory may have no database yet: move DATA/etcd away first. DATA/pki stays; on a machine without it, give the
 CA's bundle with --bundle.
@@ -266,7 +267,8 @@ and all servers under cluster.initial as they will be, this one included. --bund
 
 Then start it (systemctl start ninelives-server). It copies the records first; when it has caught up it gets its vote by
 itself: "ninelives cluster list" shows it. One server joins at a time, and only while all others work; a lost one is taken
-out first (ninelives cluster replace). Run it as root or as the daemon's user.`,
+out first (ninelives cluster replace). While no server leads, or another one is joining, it asks again for up to a minute.
+Run it as root or as the daemon's user.`,
 		Example: `  ninelives server join --bundle /root/ninelives.bundle --through server-1:7401
   systemctl start ninelives-server && ninelives cluster list`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -281,7 +283,7 @@ out first (ninelives cluster replace). Run it as root or as the daemon's user.`,
 			if err != nil {
 				return fmt.Errorf("cannot use the data directory: %w", err)
 			}
-			servers, err := server.Join(cmd.Context(), cfg, bundle, through)
+			servers, err := server.Join(cmd.Context(), cfg, bundle, through, func(reason string) { fmt.Fprintf(a.env.Stderr, "Waiting: %s.\n", reason) })
 			if err != nil {
 				return err
 			}

@@ -64,9 +64,10 @@ func TestServersComeAndGo(t *testing.T) {
 	x.dirs["server-3"] = t.TempDir()
 	through := follower.AgentsAddr().String() // it doesn't lead: the leader is found
 	waitFor(t, "the new server may join", func() bool {
-		_, err := Join(t.Context(), x.config("server-3"), x.bundle, through)
+		// etcd wants the others connected for 5 s first: it waits.
+		_, err := Join(t.Context(), x.config("server-3"), x.bundle, through, func(why string) { t.Log("not yet:", why) })
 		if err != nil {
-			t.Log("not yet") // etcd wants the others connected for 5 s first
+			t.Log(err)
 		}
 		return err == nil
 	})

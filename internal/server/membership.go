@@ -36,7 +36,7 @@ func (p *peers) Join(ctx context.Context, from string, j *peerv1.JoinRequest) (*
 	if r == nil {
 		l := s.leadership()
 		if l.LeaderName == "" || l.Leader {
-			return nil, errors.New("no server leads now: try again in a few seconds, or see ninelives status")
+			return &peerv1.JoinTicket{Wait: "no server leads now (see ninelives status)"}, nil
 		}
 		ticket := &peerv1.JoinTicket{Leader: l.LeaderName}
 		if at := s.cards.get(l.LeaderName).Agents; len(at) > 0 {
@@ -49,6 +49,9 @@ func (p *peers) Join(ctx context.Context, from string, j *peerv1.JoinRequest) (*
 		return nil, err
 	}
 	ticket, err := m.AddServer(ctx, from, j.GetAddress())
+	if errors.Is(err, store.ErrNotYet) || errors.Is(err, store.ErrNoQuorum) {
+		return &peerv1.JoinTicket{Wait: err.Error()}, nil
+	}
 	text := fmt.Sprintf("server %s (%s) may join", from, j.GetAddress())
 	entry := api.AuditEntry{Who: "server " + from, What: "server join " + from, OK: err == nil, Reply: text}
 	if err != nil {

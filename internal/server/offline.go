@@ -14,18 +14,23 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/store"
 	"github.com/ninelives-ha/ninelives/internal/transport"
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
+	"github.com/ninelives-ha/ninelives/proto/peerv1"
 )
 
-// joinWithin bounds the questions of a server that joins; the leader asks all servers first.
-const joinWithin = 20 * time.Second
+const (
+	// joinWithin bounds how long a server asks to join while the servers can't let it: a new leader, another server that
+	// is just joining.
+	joinWithin = time.Minute
+	joinAgain  = time.Second
+)
 
 // CheckBackup reads a backup through and holds it against its checksum.
 func CheckBackup(ctx context.Context, path string) error { return store.CheckBackup(ctx, path) }
 
 // Join lets the server with this configuration join a cluster that runs: it takes over the CA from a bundle, asks the
 // leader, through the agents' port of any server, and leaves in the data directory what the server's first start needs. It
-// gives the names of all servers. To do it again is fine until the server has started.
-func Join(ctx context.Context, cfg Config, bundle, through string) ([]string, error) {
+// gives the names of all servers. To do it again is fine until the server has started. waiting is told each reason to wait.
+func Join(ctx context.Context, cfg Config, bundle, through string, waiting func(reason string)) ([]string, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -51,7 +56,7 @@ func Join(ctx context.Context, cfg Config, bundle, through string) ([]string, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinWithin)
 	defer cancel()
-	ticket, err := askToJoin(ctx, cred, cfg, through)
+	ticket, err := askToJoin(ctx, cred, cfg, through, waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -61,30 +66,61 @@ func Join(ctx context.Context, cfg Config, bundle, through string) ([]string, er
 	return slices.Sorted(maps.Keys(ticket.Servers)), nil
 }
 
-// askToJoin asks a server, and if that doesn't lead, the one that it names.
-func askToJoin(ctx context.Context, cred *pki.Credentials, cfg Config, through string) (store.Ticket, error) {
-	for range 2 {
-		peer, err := transport.DialPeer(through, func() *pki.Credentials { return cred }, nil)
-		if err != nil {
-			return store.Ticket{}, err
-		}
-		t, err := peer.Join(ctx, cfg.Name, cfg.Cluster.Initial[cfg.Name])
-		peer.Close() //nolint:errcheck // its answer is all that was wanted
+// askToJoin asks until the servers let this one join, refuse, or ctx ends.
+func askToJoin(ctx context.Context, cred *pki.Credentials, cfg Config, through string, waiting func(string)) (store.Ticket, error) {
+	told := ""
+	for {
+		ticket, why, err := askOnce(ctx, cred, cfg, through)
 		switch {
-		case err != nil:
-			return store.Ticket{}, err
-		case t.GetLeader() == "":
-			return store.Ticket{Token: t.GetToken(), Servers: t.GetServers()}, nil
-		case t.GetLeaderAddress() == "":
-			return store.Ticket{}, fmt.Errorf("cannot join through %s: %s leads; name that one's agents' port with --through", through, t.GetLeader())
+		case err != nil && told != "" && ctx.Err() != nil:
+			return store.Ticket{}, fmt.Errorf("cannot join within %s: %s", joinWithin, told)
+		case err != nil || why == "":
+			return ticket, err
+		case why != told:
+			told = why
+			waiting(why)
 		}
-		through = t.GetLeaderAddress()
+		select {
+		case <-ctx.Done():
+			return store.Ticket{}, fmt.Errorf("cannot join within %s: %s", joinWithin, why)
+		case <-time.After(joinAgain):
+		}
 	}
-	return store.Ticket{}, errors.New("cannot join: the leadership is changing hands; try again")
+}
+
+// askOnce asks a server, and if that doesn't lead, the one that it names. why: nothing was done, for a reason that passes.
+func askOnce(ctx context.Context, cred *pki.Credentials, cfg Config, through string) (_ store.Ticket, why string, _ error) {
+	t, err := askAt(ctx, cred, cfg, through)
+	if err == nil && t.GetLeader() != "" {
+		leader := t.GetLeader()
+		if t.GetLeaderAddress() == "" {
+			return store.Ticket{}, "", fmt.Errorf("cannot join through %s: %s leads; name that one's agents' port with --through", through, leader)
+		}
+		if t, err = askAt(ctx, cred, cfg, t.GetLeaderAddress()); errors.Is(err, transport.ErrNotReached) {
+			return store.Ticket{}, fmt.Sprintf("%s, which leads as far as %s knows, isn't reached: %v", leader, through, err), nil
+		} else if err == nil && t.GetLeader() != "" {
+			return store.Ticket{}, "the leadership is changing hands", nil
+		}
+	}
+	if err != nil || t.GetWait() != "" {
+		return store.Ticket{}, t.GetWait(), err
+	}
+	return store.Ticket{Token: t.GetToken(), Servers: t.GetServers()}, "", nil
+}
+
+// askAt asks one server.
+func askAt(ctx context.Context, cred *pki.Credentials, cfg Config, addr string) (*peerv1.JoinTicket, error) {
+	peer, err := transport.DialPeer(addr, func() *pki.Credentials { return cred }, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer peer.Close() //nolint:errcheck // its answer is all that is wanted
+	return peer.Join(ctx, cfg.Name, cfg.Cluster.Initial[cfg.Name])
 }
 
 // Restore makes a cluster of this server alone from a backup, disarmed: what the backup says of open incidents is old. On a
-// machine without the cluster's CA it takes that from a bundle; "" where the CA is there.
+// machine without the cluster's CA it takes that from a bundle; "" where the CA is there. It refuses while another server that
+// the configuration names answers.
 func Restore(ctx context.Context, cfg Config, backup, bundle string) error {
 	if err := cfg.check(); err != nil {
 		return err
@@ -109,6 +145,13 @@ func Restore(ctx context.Context, cfg Config, backup, bundle string) error {
 	}
 	if _, err := ca.EnsureServer(pkiDir, cfg.Name, cfg.names(), time.Now()); err != nil {
 		return err
+	}
+	alive, err := store.Alive(ctx, o)
+	if err != nil {
+		return err
+	}
+	if len(alive) > 0 {
+		return fmt.Errorf("cannot restore: %s of the old cluster still runs: there would be two clusters, and both would act; stop every server first (where a majority works, ninelives server join is the way back)", few(alive))
 	}
 	if err := store.Restore(ctx, backup, o); err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
@@ -28,6 +30,37 @@ func Restore(ctx context.Context, backup string, o Options) error {
 		return fmt.Errorf("cannot restore %s: %w", backup, err)
 	}
 	return nil
+}
+
+// Alive are the other servers that these options name and that answer now, at their cluster addresses.
+func Alive(ctx context.Context, o Options) ([]string, error) {
+	o, err := o.withDefaults()
+	if err != nil || o.lone {
+		return nil, err
+	}
+	probe, err := (&Embedded{o: o}).newProbe()
+	if err != nil {
+		return nil, err
+	}
+	defer probe.CloseIdleConnections()
+	var mu sync.Mutex
+	var out []string
+	var asked sync.WaitGroup
+	for name, address := range o.Initial {
+		if name == o.Name {
+			continue
+		}
+		asked.Go(func() {
+			if who, err := runsAt(ctx, probe, o.scheme()+"://"+address); err == nil && who != "" {
+				mu.Lock()
+				defer mu.Unlock()
+				out = append(out, fmt.Sprintf("%s (%s)", name, address))
+			}
+		})
+	}
+	asked.Wait()
+	slices.Sort(out)
+	return out, nil
 }
 
 func restore(ctx context.Context, backup string, o Options) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,9 @@ import (
 // ErrRefused: the servers aren't changed as asked, since the quorum would be lost or
 // isn't known to survive it. Nothing was changed.
 var ErrRefused = errors.New("the servers stay as they are")
+
+// ErrNotYet is an ErrRefused whose reason may pass by itself.
+var ErrNotYet = fmt.Errorf("%w for the moment", ErrRefused)
 
 // followEvery is how often a server looks whether the servers have changed.
 const followEvery = time.Second
@@ -55,7 +57,7 @@ func (s *Embedded) AddServer(ctx context.Context, name, address string) (Ticket,
 		case m.Learner && m.Address == address && (m.Name == name || m.Name == address):
 			return s.ticket(name, address), nil
 		case m.Learner:
-			return fail(fmt.Errorf("%w: %s (%s) is joining; one at a time", ErrRefused, m.Name, m.Address))
+			return fail(fmt.Errorf("%w: %s (%s) is joining, one at a time; if it never comes, remove it", ErrNotYet, m.Name, m.Address))
 		case m.Name == name:
 			return fail(fmt.Errorf("%w: a server of this name is a member already (%s); one that is lost must be removed first", ErrRefused, m.Address))
 		case m.Address == address:
@@ -156,7 +158,7 @@ func missed(members []Member, at int) string {
 func (s *Embedded) changeProblem(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, etcderrors.ErrUnhealthy), errors.Is(err, etcderrors.ErrNotEnoughStartedMembers), errors.Is(err, membership.ErrTooManyLearners):
-		return fmt.Errorf("%w: not all servers have been connected for the last 5 s, or too few have started: try again, or see which one is missing (%v)", ErrRefused, err)
+		return fmt.Errorf("%w: not all servers have been connected for the last 5 s, or too few have started: try again, or see which one is missing (%v)", ErrNotYet, err)
 	case errors.Is(err, membership.ErrIDRemoved), errors.Is(err, membership.ErrIDNotFound):
 		return fmt.Errorf("%w: %v", ErrNotFound, err)
 	}
@@ -204,17 +206,8 @@ func (s *Embedded) nobodyElse() error {
 	own := s.o.Initial[s.o.Name]
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.o.scheme()+"://"+own+"/members", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := s.probe.Do(req)
-	if err != nil {
+	if id, err := runsAt(ctx, s.probe, s.o.scheme()+"://"+own); err != nil || id == "" {
 		return nil // as it should be; who else has the port is told when it is bound
-	}
-	defer resp.Body.Close()
-	if resp.Header.Get("X-Etcd-Cluster-ID") == "" {
-		return nil
 	}
 	return fmt.Errorf("another server answers at %s, which is this server's own cluster address: do two servers have the name %q, is it still running elsewhere, or was the data directory %s copied?", own, s.o.Name, s.o.DataDir)
 }

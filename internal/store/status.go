@@ -114,19 +114,28 @@ func sortMembers(list []Member) {
 
 // ask is nil if a member of our cluster answers at this address.
 func (s *Embedded) ask(ctx context.Context, peer string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, peer+"/members", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := s.probe.Do(req)
+	id, err := runsAt(ctx, s.probe, peer)
 	if err != nil {
 		return fmt.Errorf("doesn't answer: %w", err)
 	}
-	defer resp.Body.Close()
-	if id := resp.Header.Get("X-Etcd-Cluster-ID"); id != s.srv.Cluster().ID().String() {
+	if id != s.srv.Cluster().ID().String() {
 		return fmt.Errorf("belongs to another cluster (%s)", id)
 	}
 	return nil
+}
+
+// runsAt is the cluster of the server that answers at a peer URL; "" if what answers is none.
+func runsAt(ctx context.Context, probe *http.Client, peer string) (cluster string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, peer+"/members", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := probe.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	return resp.Header.Get("X-Etcd-Cluster-ID"), nil
 }
 
 // nameOf is a server's name; one that has never run is known by its address only,

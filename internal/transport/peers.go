@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -13,6 +14,12 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 	"github.com/ninelives-ha/ninelives/proto/peerv1"
 )
+
+// ErrNotReached says that a server didn't answer.
+var ErrNotReached = errors.New("the server isn't reached")
+
+// joinAnswer is how long a server may take to answer a Join: its leader asks all others first.
+const joinAnswer = 15 * time.Second
 
 // PeerHandler is what a server does with what other servers ask. from is the name in their certificate.
 type PeerHandler interface {
@@ -109,11 +116,17 @@ func (p *Peer) Hear(ctx context.Context) (grpc.BidiStreamingClient[peerv1.Ask, p
 	return stream, nil
 }
 
-// Join asks to let this server join. An error is the other server's word, or that it can't be reached.
+// Join asks to let this server join. An error is the other server's word, or ErrNotReached.
 func (p *Peer) Join(ctx context.Context, name, address string) (*peerv1.JoinTicket, error) {
+	ctx, cancel := context.WithTimeout(ctx, openWithin+joinAnswer)
+	defer cancel()
 	ticket, err := p.stub.Join(ctx, &peerv1.JoinRequest{Name: name, Address: address})
-	if err != nil {
-		return nil, fmt.Errorf("cannot join: %s", status.Convert(err).Message())
+	switch s := status.Convert(err); s.Code() {
+	case codes.OK:
+		return ticket, nil
+	case codes.Unavailable, codes.DeadlineExceeded:
+		return nil, fmt.Errorf("cannot join: %w: %s", ErrNotReached, s.Message())
+	default:
+		return nil, fmt.Errorf("cannot join: %s", s.Message())
 	}
-	return ticket, nil
 }

@@ -101,8 +101,9 @@ func (s strike) undo(leader *process) bool {
 func attackLeader(t *testing.T, s strike) time.Duration {
 	o := Options{Hosts: 6, VMs: 120, Seed: s.seed, Redfish: 3}
 	a := &attack{t: t, doomed: map[string]string{}, mild: map[string]int{}, others: map[string]time.Time{}}
-	var servers []*process
-	a.d, servers = attackServers(t, o, 3, s.etcd)
+	all := attackServers(t, o, cast{servers: 3, apart: s.etcd})
+	servers := all.servers
+	a.d = all.d
 	a.begun = time.Now()
 	t.Cleanup(func() {
 		if t.Failed() {

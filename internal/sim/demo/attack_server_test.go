@@ -135,6 +135,7 @@ func (d *Demo) probes(w http.ResponseWriter, r *http.Request) {
 type process struct {
 	o     childOptions
 	line  *etcdtest.Line // its way to an etcd of the operator's own; nil: it has etcd inside
+	env   []string
 	log   *os.File
 	cmd   *exec.Cmd
 	ended chan error
@@ -146,7 +147,7 @@ func (p *process) start() error {
 		return err
 	}
 	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	p.cmd.Env = append(append(os.Environ(), childEnv+"="+string(text)), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
@@ -183,12 +184,29 @@ func freePort() string {
 // attackStart is Start with the server in a process of its own.
 func attackStart(t *testing.T, o Options) (*Demo, *process) {
 	t.Helper()
-	d, p := attackServers(t, o, 1, false)
-	return d, p[0]
+	c := attackServers(t, o, cast{servers: 1})
+	return c.d, c.servers[0]
 }
 
-// attackServers is Start with several servers, each in a process of its own, on etcd inside or on one apart.
-func attackServers(t *testing.T, o Options, n int, apart bool) (*Demo, []*process) {
+// cast says which servers there are, and who they are once they run.
+type cast struct {
+	servers  int
+	apart    bool // on an etcd of the operator's own
+	cuttable bool // the network between them can be cut
+	knows    int  // see server.Options
+}
+
+// playing are the servers of a demo, each a process.
+type playing struct {
+	d       *Demo
+	ca      *pki.CA
+	bundle  string
+	servers []*process
+	net     *network // nil: it can't be cut
+}
+
+// attackServers is Start with several servers, each in a process of its own.
+func attackServers(t *testing.T, o Options, c cast) *playing {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -212,28 +230,19 @@ func attackServers(t *testing.T, o Options, n int, apart bool) (*Demo, []*proces
 	must(err)
 	bundle := filepath.Join(d.dir, "bundle")
 	must(ca.Export(bundle))
-	var all []*process
-	var etcd etcdtest.Etcd
-	if apart {
-		etcd = etcdtest.Start(t, etcdtest.Options{TLS: true, TxnOps: store.MaxOps, MaxRequestBytes: 2 * store.MaxBytes})
-	}
-	initial := map[string]string{}
-	for i := range n {
+	play := &playing{d: d, ca: ca, bundle: bundle}
+	for i := range c.servers {
 		name := fmt.Sprintf("server-%d", i+1)
 		p := &process{log: log, o: childOptions{
 			Name: name, Data: filepath.Join(d.dir, name), AuthURL: d.cloud.AuthURL(), Probes: probes.URL, API: freePort(), Agents: freePort(), Cluster: freePort(),
+			Knows: c.knows,
 		}}
-		switch all = append(all, p); {
-		case apart:
-			p.line = etcdtest.NewLine(t, etcd.Address)
-			p.o.Etcd = server.Etcd{Endpoints: []string{etcd.URL(p.line.Address)}, TLS: server.EtcdTLS{CA: etcd.CA, Cert: etcd.Cert, Key: etcd.Key}}
-		case n > 1:
-			initial[name] = p.o.Cluster
-			p.o.Initial = initial
-		}
+		play.servers = append(play.servers, p)
 		_, err := pki.Import(filepath.Join(p.o.Data, "pki"), bundle)
 		must(err)
 	}
+	play.wire(t, c)
+	all := play.servers
 	var urls, ports []string
 	for _, p := range all {
 		must(p.start())
@@ -285,7 +294,35 @@ func attackServers(t *testing.T, o Options, n int, apart bool) (*Demo, []*proces
 	}
 	must(d.importDevices(ctx))
 	must(d.settle(ctx))
-	return d, all
+	return play
+}
+
+// wire says how the servers reach their records.
+func (x *playing) wire(t *testing.T, c cast) {
+	t.Helper()
+	initial, listens := map[string]string{}, map[string]string{}
+	var etcd etcdtest.Etcd
+	if c.apart {
+		etcd = etcdtest.Start(t, etcdtest.Options{TLS: true, TxnOps: store.MaxOps, MaxRequestBytes: 2 * store.MaxBytes})
+	}
+	for i, p := range x.servers {
+		switch {
+		case c.apart:
+			p.line = etcdtest.NewLine(t, etcd.Address)
+			p.o.Etcd = server.Etcd{Endpoints: []string{etcd.URL(p.line.Address)}, TLS: server.EtcdTLS{CA: etcd.CA, Cert: etcd.Cert, Key: etcd.Key}}
+		case c.servers > 1:
+			p.o.Initial, listens[p.o.Name], initial[p.o.Name] = initial, p.o.Cluster, p.o.Cluster
+			if c.cuttable { // an address that only the proxies know the way to
+				initial[p.o.Name] = fmt.Sprintf("10.99.0.%d:7402", i+1)
+			}
+		}
+	}
+	if c.cuttable {
+		x.net = newNetwork(t, listens, initial)
+		for _, p := range x.servers {
+			p.env = x.net.environment(p.o.Name)
+		}
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) {
