@@ -82,7 +82,7 @@ bin/soak: FORCE
 soak: bin/soak ## N random schedules of faults on three simulated servers, on two cores (SEED=n replays one with its trace)
 	@if [ -n "$(SEED)" ]; then bin/soak -test.run 'TestSoak$$' -soak.seed $(SEED); else \
 	bin/soak -test.timeout 0 -test.v -test.run 'TestSoak$$' -soak.n $$(($(N)/2)) -soak.from $(FROM) -soak.step 2 & \
-	bin/soak -test.timeout 0 -test.v -test.run 'TestSoak$$|TestCrashPoints$$' -soak.crash 1 -soak.n $$(($(N)-$(N)/2)) -soak.from $$(($(FROM)+1)) -soak.step 2; second=$$?; \
+	bin/soak -test.timeout 0 -test.v -test.run 'TestSoak$$|TestCrashPoints$$|TestPausePoints$$' -soak.crash 1 -soak.pause 1 -soak.n $$(($(N)-$(N)/2)) -soak.from $$(($(FROM)+1)) -soak.step 2; second=$$?; \
 	wait $$! && exit $$second; fi
 
 soak-planted: ## after how many schedules the soak finds each planted bug

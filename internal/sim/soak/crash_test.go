@@ -14,14 +14,21 @@ var crashEvery = flag.Int("soak.crash", 40, "die at one in so many of the bounda
 
 // atBoundary are the points of a recovery at which a server can die so that it makes a difference: before a commit is
 // sent, when it is written and its answer on the way, before an act is sent, and when it has arrived and its answer hasn't.
-func atBoundary(point string) bool {
+func atBoundary(point, _ string) bool {
 	return point == "before commit" || point == "before committed" || strings.HasPrefix(point, "before send") || strings.HasPrefix(point, "after send")
 }
 
-// recover10 cuts the power of a host with ten VMs and has the leader die at the n-th boundary from then on; 0: nowhere.
-// It returns how many boundaries there were.
-func recover10(t *testing.T, n int, trace bool) (points int, where string, c *cluster) {
-	replayBegin(uint64(n))
+// strike is what happens to the leader of a recovery.
+type strike struct {
+	n   int                           // at which of the boundaries; 0: nowhere
+	at  func(point, what string) bool // which boundaries count
+	hit func(*cluster, *life)
+}
+
+// recover10 cuts the power of a host with ten VMs and lets the strike come. It returns how many boundaries there were,
+// and which one it was.
+func recover10(t *testing.T, s strike, trace bool) (points int, where string, c *cluster) {
+	replayBegin(uint64(s.n))
 	defer replayEnd()
 	synctest.Test(t, func(t *testing.T) {
 		var err error
@@ -33,13 +40,13 @@ func recover10(t *testing.T, n int, trace bool) (points int, where string, c *cl
 		c.w.PowerCut("h1")
 		first := c.leader()
 		c.atPoint = func(l *life, point, what string) {
-			if l != first || !atBoundary(point) {
+			if l != first || !s.at(point, what) {
 				return
 			}
-			if points++; points == n {
+			if points++; points == s.n {
 				where = point + " " + what
 				c.note("at %s", where)
-				c.killServer(l.name, 5*time.Second)
+				s.hit(c, l)
 			}
 		}
 		quiet := false
@@ -71,23 +78,29 @@ func recover10(t *testing.T, n int, trace bool) (points int, where string, c *cl
 
 // The leader dies at the boundaries of a recovery, one run for each: the next one completes it, nothing is sent twice.
 func TestCrashPoints(t *testing.T) {
+	enumerate(t, "dies", *crashEvery, strike{at: atBoundary, hit: func(c *cluster, l *life) { c.killServer(l.name, 5*time.Second) }})
+}
+
+// enumerate lets a strike come at each boundary, or at one in so many, a run for each. It returns where it came.
+func enumerate(t *testing.T, what string, every int, s strike) (at []string) {
+	t.Helper()
 	single(t)
-	all, _, c := recover10(t, 0, false)
+	all, _, c := recover10(t, s, false)
 	if len(c.truth.found) > 0 || all < 40 {
 		t.Fatalf("undisturbed: %d boundaries, %v", all, c.truth.found)
 	}
-	runs := 0
-	for n := 1; n <= all; n += *crashEvery {
-		_, where, c := recover10(t, n, false)
-		runs++
+	for s.n = 1; s.n <= all; s.n += every {
+		_, where, c := recover10(t, s, false)
+		at = append(at, where)
 		if len(c.truth.found) == 0 {
 			continue
 		}
-		_, _, again := recover10(t, n, true)
-		t.Errorf("dies at boundary %d (%s): %s", n, where, strings.Join(c.truth.found, "; "))
-		if *crashEvery > 1 {
+		_, _, again := recover10(t, s, true)
+		t.Errorf("%s at boundary %d (%s): %s", what, s.n, where, strings.Join(c.truth.found, "; "))
+		if every > 1 {
 			t.Log(strings.Join(again.lines, "\n"))
 		}
 	}
-	t.Logf("%d boundaries, died at %d of them", all, runs)
+	t.Logf("%d boundaries, %s at %d of them", all, what, len(at))
+	return at
 }
