@@ -39,8 +39,9 @@ fuzz: ## every fuzz target for 10 s
 model: ## the protocol's model, checked by spin, with each protection on and off
 	./test/model/check
 
-chaos-sim: ## the leader of three server processes killed and paused in the middle of its work, on the simulated cloud
-	$(GO) test -tags attack -count=1 -run AttackLeader -timeout 60m -v ./internal/sim/demo -parallel 3 -seeds 5
+chaos-sim: ## server processes killed, paused, cut off, upgraded and misused, on the simulated cloud (an hour)
+	$(GO) test -tags attack -count=1 -run 'AttackLeader|AttackFive|AttackUpgrade|AttackCluster' -timeout 120m -v ./internal/sim/demo -parallel 3 -seeds 3
+	$(GO) test -tags attack -count=1 -run AttackClusterUse -timeout 20m -v ./internal/cli
 
 lab-up: build ## a real OpenStack with fenced compute hosts on this machine (Debian 12, root)
 	test/lab/up

@@ -100,6 +100,8 @@ func (a *app) clusterRemoveCommand() *cobra.Command {
 back it must join anew. It is refused where fewer than a majority of those that stay work now, and for the server that leads
 (stop it first, then ask another one).
 
+With an etcd of your own, this forgets a server that was stopped for good; one that runs is refused.
+
 To put another machine in its place: ninelives cluster replace.`,
 		Example: `  ninelives cluster remove server-3 --reason "retired, Ana"`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -30,9 +30,9 @@ func (b *backend) Members(ctx context.Context) (api.Membership, error) {
 // RemoveServer implements api.Backend.
 func (b *backend) RemoveServer(ctx context.Context, by, name, reason string) (api.Reply, error) {
 	text, err := b.act(ctx, by, "cluster remove "+name, reason, func(ctx context.Context, r *reign) (string, error) {
-		m, err := b.s.membership()
-		if err != nil {
-			return "", api.Conflict("", "%v", err)
+		m, ok := b.s.store.(remover)
+		if !ok {
+			return "", api.Conflict("", "this server's store has no servers to remove")
 		}
 		switch err := m.RemoveServer(ctx, name); {
 		case errors.Is(err, store.ErrNotFound):

@@ -19,7 +19,12 @@ type membership interface {
 	Backup(ctx context.Context, w io.Writer) (int64, error)
 }
 
-var errExternal = errors.New("the database is an etcd of your own: its members are changed and backed up with etcdctl, and a ninelives server leaves by being stopped")
+// remover is a store that a server can be taken out of.
+type remover interface {
+	RemoveServer(ctx context.Context, name string) error
+}
+
+var errExternal = errors.New("the database is an etcd of your own: its members are changed and backed up with etcdctl; a ninelives server of it needs no joining, and leaves by being stopped (ninelives cluster remove then forgets it)")
 
 func (s *Server) membership() (membership, error) {
 	m, ok := s.store.(membership)

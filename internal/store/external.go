@@ -231,6 +231,28 @@ func (s *External) Status(ctx context.Context) Status {
 	return st
 }
 
+// RemoveServer lets a server that has ended be forgotten: its card may be deleted. Errors: ErrNotFound, ErrRefused (it
+// runs), ErrNoQuorum.
+func (s *External) RemoveServer(ctx context.Context, name string) error {
+	fail := func(err error) error { return fmt.Errorf("cannot remove %s: %w", name, err) }
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	live, err := s.read(ctx, livePrefix+name)
+	if err != nil {
+		return fail(err)
+	}
+	if len(live.Kvs) > 0 {
+		return fail(fmt.Errorf("%w: it runs; stop it first (it is missed after %v)", ErrRefused, s.o.Lease))
+	}
+	switch _, err := s.Get(ctx, ServerKey(name)); {
+	case errors.Is(err, ErrNotFound):
+		return fail(fmt.Errorf("%w: no server has this name", ErrNotFound))
+	case err != nil:
+		return fail(err)
+	}
+	return nil
+}
+
 // Close implements Store: the lease ends at once, so that another server can lead.
 func (s *External) Close() error { return s.close() }
 

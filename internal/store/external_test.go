@@ -130,6 +130,25 @@ func TestExternalLease(t *testing.T) {
 	diff(t, "records", map[string]string{"lease/x": "1", "lease/y": "2"}, words(t, a, "lease/"))
 }
 
+// TestExternalRemove: a server that runs isn't forgotten, one that has ended is; nobody else is known.
+func TestExternalRemove(t *testing.T) {
+	t.Parallel()
+	endpoint := startEtcd(t)
+	a, b := openExternal(t, ExternalOptions{Name: "a", Endpoints: []string{endpoint}}), openExternal(t, ExternalOptions{Name: "b", Endpoints: []string{endpoint}})
+	eventually(t, "both run", func() bool { return a.lease.Load() != nil && b.lease.Load() != nil })
+	if err := b.Announce(t.Context(), []byte(val(t, "card"))); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, a.RemoveServer(t.Context(), "b"), ErrRefused)
+	wantErr(t, a.RemoveServer(t.Context(), "c"), ErrNotFound)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.RemoveServer(t.Context(), "b"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestExternalRefused(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]ExternalOptions{
