@@ -3,10 +3,13 @@
 package demo
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,7 +22,8 @@ import (
 
 var attackFor = flag.Duration("for", 5*time.Minute, "how long TestAttackCluster goes on")
 
-// leakMost is how many more open files and threads a server may have after an attack than before: idle connections.
+// leakMost is how many more open files or goroutines a server may have after an attack than before: idle connections,
+// and the links of agents that went to another server.
 const leakMost = 60
 
 // siege is an attack on three servers and their network while hosts die.
@@ -31,7 +35,7 @@ type siege struct {
 
 // TestAttackCluster: for some minutes servers are killed, stopped, paused and cut off from each other at random, up to
 // two of three at once, while hosts lose their power or freeze. In the end every VM runs once, every incident is
-// closed or says why not, no living host was fenced, and the servers hold no more files and threads than before:
+// closed or says why not, no living host was fenced, and the servers hold no more files and goroutines than before:
 //
 //	go test -tags attack -run AttackCluster -timeout 60m -v ./internal/sim/demo -seeds 2 -for 10m
 func TestAttackCluster(t *testing.T) {
@@ -69,10 +73,10 @@ func besiege(t *testing.T, seed uint64, apart bool) {
 	s.judge()
 	s.closes()
 	after := s.sizes()
-	t.Logf("open files and threads before %v, after %v", before, after)
+	t.Logf("open files and goroutines before %v, after %v", before, after)
 	for name, was := range before {
 		if now := after[name]; now[0] > was[0]+leakMost || now[1] > was[1]+leakMost {
-			t.Errorf("%s had %d open files and %d threads before, and has %d and %d", name, was[0], was[1], now[0], now[1])
+			t.Errorf("%s had %d open files and %d goroutines before, and has %d and %d", name, was[0], was[1], now[0], now[1])
 		}
 	}
 }
@@ -215,20 +219,45 @@ func (s *siege) closes() {
 	}
 }
 
-// sizes are the open files and goroutines' threads of each server.
+// sizes are the open files and goroutines of each server.
 func (s *siege) sizes() map[string][2]int {
 	pause(s.t.Context(), 15*time.Second) // idle connections end
 	out := map[string][2]int{}
 	for _, p := range s.x.servers {
-		dir := "/proc/" + strconv.Itoa(p.cmd.Process.Pid)
-		files, err := os.ReadDir(dir + "/fd")
-		threads, terr := os.ReadDir(dir + "/task")
-		if err != nil || terr != nil {
-			s.t.Errorf("%s: %v %v", p.o.Name, err, terr)
+		files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+		if err != nil {
+			s.t.Error(err)
 		}
-		out[p.o.Name] = [2]int{len(files), len(threads)}
+		out[p.o.Name] = [2]int{len(files), s.goroutines(p)}
 	}
 	return out
+}
+
+func (s *siege) goroutines(p *process) int {
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+p.o.API+"/metrics", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	token, err := os.ReadFile(filepath.Join(p.o.Data, "admin.token"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	n, lines := 0, bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
+			n, _ = strconv.Atoi(text)
+		}
+	}
+	if n == 0 {
+		s.t.Errorf("%s doesn't say how many goroutines it has (%s)", p.o.Name, resp.Status)
+	}
+	return n
 }
 
 // TestAttackUpgrade: three servers of one version are replaced by ones of the next, one by one, while a host is being

@@ -22,6 +22,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
 	"github.com/ninelives-ha/ninelives/internal/api/client"
 	"github.com/ninelives-ha/ninelives/internal/cloud/openstack"
 	"github.com/ninelives-ha/ninelives/internal/detect"
@@ -75,8 +78,10 @@ func child(text string) error {
 	cfg := server.DefaultConfig()
 	cfg.Name, cfg.Data, cfg.Cluster.Initial, cfg.Etcd = o.Name, o.Data, o.Initial, o.Etcd
 	cfg.Listen = server.Listen{API: o.API, Agents: o.Agents, Cluster: o.Cluster}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector())
 	s, err := server.New(server.Options{
-		Config: cfg, Cloud: cl, Prober: farProber{o.Probes}, Logger: log, Version: "attack", ProbeAllPlanes: true, Knows: o.Knows,
+		Registry: registry, Config: cfg, Cloud: cl, Prober: farProber{o.Probes}, Logger: log, Version: "attack", ProbeAllPlanes: true, Knows: o.Knows,
 		Drivers: fence.Drivers{fence.DriverIPMI: ipmi.Open, fence.DriverRedfish: redfish.Open, fence.DriverAgent: agents.New(agents.DefaultDir).Open},
 	})
 	if err != nil {
