@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/detect"
@@ -61,8 +62,10 @@ type agents struct {
 	s   *Server
 	log *slog.Logger
 
-	writes turn          // one writer of agents' records at a time; taken before mu
-	dirty  chan struct{} // some record differs from what is stored
+	writes    turn          // one writer of agents' records at a time; taken before mu
+	dirty     chan struct{} // some record differs from what is stored
+	latest    atomic.Pointer[latest]
+	toldAhead atomic.Int64 // our epoch when it was said that an agent knows of a later one
 
 	mu         sync.RWMutex
 	records    map[string]AgentRecord

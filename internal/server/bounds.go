@@ -26,7 +26,7 @@ func bounded(log *slog.Logger, h *agentv1.Hello) *agentv1.Hello {
 	n := h.GetNova()
 	out := &agentv1.Hello{
 		Host: h.GetHost(), Boot: h.GetBoot(), Machine: h.GetMachine(), AgentVersion: cut(h.GetAgentVersion(), wordLimit),
-		Planes: map[string]string{}, Labels: map[string]string{}, ProbePort: h.GetProbePort(),
+		Planes: map[string]string{}, Labels: map[string]string{}, ProbePort: h.GetProbePort(), Epoch: h.GetEpoch(),
 		Nova: &agentv1.Nova{
 			Host: cut(n.GetHost(), wordLimit), HypervisorHostname: cut(n.GetHypervisorHostname(), wordLimit),
 			ResumeGuestsStateOnHostBoot: n.GetResumeGuestsStateOnHostBoot(), LibvirtGuestsOnBoot: n.GetLibvirtGuestsOnBoot(),

@@ -312,6 +312,7 @@ func (s *Server) want() {
 func (s *Server) setLeader(l store.Leadership) {
 	s.lead.Store(&l)
 	s.heardEpoch(uint64(l.Epoch))
+	s.agents.sayAhead()
 }
 
 func (s *Server) leadership() store.Leadership { return *s.lead.Load() }

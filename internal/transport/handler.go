@@ -137,7 +137,7 @@ type AgentOptions struct {
 	Credentials *pki.Credentials
 	// DialContext opens connections; nil: net.Dialer. Replaced by simulators and tests.
 	DialContext func(ctx context.Context, addr string) (net.Conn, error)
-	// Hello is asked for each new stream. Its boot must not change; transport fills in started_seq.
+	// Hello is asked for each new stream. Its boot must not change; transport fills in started_seq and epoch.
 	Hello   func() *agentv1.Hello
 	Handler AgentHandler
 	Logger  *slog.Logger // nil: none

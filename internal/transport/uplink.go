@@ -131,7 +131,7 @@ func (l *uplink) open(ctx context.Context, cc *grpc.ClientConn) (clientStream, *
 		return nil, nil, err
 	}
 	hello := l.u.o.Hello()
-	hello.StartedSeq = l.u.pulses.last()
+	hello.StartedSeq, hello.Epoch = l.u.pulses.last(), l.u.epochs.Highest()
 	err = stream.Send(&agentv1.FromAgent{Kind: &agentv1.FromAgent_Hello{Hello: hello}})
 	if err != nil && !errors.Is(err, io.EOF) { // EOF: the reason comes with Recv
 		return nil, nil, err

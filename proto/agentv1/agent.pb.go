@@ -726,6 +726,7 @@ type Hello struct {
 	DataFormat    uint32                 `protobuf:"varint,9,opt,name=data_format,json=dataFormat,proto3" json:"data_format,omitempty"`     // version of the agent's data directory
 	StartedSeq    uint64                 `protobuf:"varint,10,opt,name=started_seq,json=startedSeq,proto3" json:"started_seq,omitempty"`    // the last pulse sent before this stream began, to any server
 	GuestsKnown   bool                   `protobuf:"varint,11,opt,name=guests_known,json=guestsKnown,proto3" json:"guests_known,omitempty"` // false: the agent can't read /proc, its guest lists mean nothing
+	Epoch         uint64                 `protobuf:"varint,12,opt,name=epoch,proto3" json:"epoch,omitempty"`                                // the highest that a server has mentioned, ever: orders of older ones are refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -835,6 +836,13 @@ func (x *Hello) GetGuestsKnown() bool {
 		return x.GuestsKnown
 	}
 	return false
+}
+
+func (x *Hello) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 // Nova is what the host's nova.conf and libvirt say; compared by the server with Nova's own records.
@@ -2425,7 +2433,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04boot\x18\x02 \x01(\fR\x04boot\"5\n" +
 	"\aMachine\x12\x12\n" +
 	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x16\n" +
-	"\x06serial\x18\x02 \x01(\tR\x06serial\"\xb1\x04\n" +
+	"\x06serial\x18\x02 \x01(\tR\x06serial\"\xc7\x04\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04boot\x18\x02 \x01(\fR\x04boot\x125\n" +
@@ -2441,7 +2449,8 @@ const file_agent_proto_rawDesc = "" +
 	"\vstarted_seq\x18\n" +
 	" \x01(\x04R\n" +
 	"startedSeq\x12!\n" +
-	"\fguests_known\x18\v \x01(\bR\vguestsKnown\x1a9\n" +
+	"\fguests_known\x18\v \x01(\bR\vguestsKnown\x12\x14\n" +
+	"\x05epoch\x18\f \x01(\x04R\x05epoch\x1a9\n" +
 	"\vPlanesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
