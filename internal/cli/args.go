@@ -66,7 +66,7 @@ func (a *app) confirm(cmd *cobra.Command, word, danger string) error {
 		return fmt.Errorf("cannot read your answer: %w", err)
 	}
 	if strings.TrimSpace(typed) != word {
-		return fmt.Errorf("%s: not confirmed, nothing was done", cmd.CommandPath())
+		return fmt.Errorf("%s: not confirmed, nothing was done (--yes goes on without asking)", cmd.CommandPath())
 	}
 	return nil
 }

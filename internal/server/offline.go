@@ -151,7 +151,7 @@ func Restore(ctx context.Context, cfg Config, backup, bundle string) error {
 		return err
 	}
 	if len(alive) > 0 {
-		return fmt.Errorf("cannot restore: %s of the old cluster still runs: there would be two clusters, and both would act; stop every server first (where a majority works, ninelives server join is the way back)", few(alive))
+		return fmt.Errorf("cannot restore: servers of the old cluster still run: %s. There would be two clusters, and both would act; stop every server first (where a majority works, ninelives server join is the way back)", few(alive))
 	}
 	if err := store.Restore(ctx, backup, o); err != nil {
 		return err

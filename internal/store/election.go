@@ -27,7 +27,7 @@ func (s *Embedded) followRaft() {
 	defer tick.Stop()
 	for s.life.Err() == nil {
 		changed := s.srv.LeaderChangedNotify() // before looking, or a change in between is missed
-		settled, leads := s.take()
+		settled, lead := s.take()
 		for waiting := true; waiting; {
 			select {
 			case <-changed:
@@ -35,7 +35,7 @@ func (s *Embedded) followRaft() {
 			case <-s.reclaim:
 				waiting = false
 			case <-tick.C:
-				waiting = settled && leads == s.raftLeads()
+				waiting = settled && s.srv.Leader() == lead // that it was lost is told by nothing else
 			case <-s.srv.StoppingNotify():
 				s.fail(errors.New("etcd has stopped: was this server removed from the cluster?"))
 				return
@@ -48,11 +48,11 @@ func (s *Embedded) followRaft() {
 
 // take claims the epoch if this server's raft node leads, and announces what is.
 // Not settled: to be tried again.
-func (s *Embedded) take() (settled, leads bool) {
-	lead := s.srv.Leader()
+func (s *Embedded) take() (settled bool, lead types.ID) {
+	lead = s.srv.Leader()
 	if lead != s.srv.MemberID() || s.resigning.Load() {
 		s.announce(Leadership{LeaderName: s.nameOf(lead)})
-		return lead != types.ID(0) && !s.resigning.Load(), false
+		return lead != types.ID(0) && !s.resigning.Load(), lead
 	}
 	epoch, err := s.claim()
 	if err != nil {
@@ -61,11 +61,11 @@ func (s *Embedded) take() (settled, leads bool) {
 			s.claimProblem = why // it is tried again at each heartbeat
 			s.o.Logger.Warn("cannot claim leadership", "error", err)
 		}
-		return false, false
+		return false, lead
 	}
 	s.claimProblem = ""
 	s.announce(Leadership{Leader: true, Epoch: epoch, LeaderName: s.o.Name})
-	return true, true
+	return true, lead
 }
 
 func (s *Embedded) announce(l Leadership) {

@@ -151,7 +151,7 @@ func missed(members []Member, at int) string {
 	if stay == 0 {
 		return "it is the only server"
 	}
-	return fmt.Sprintf("of the %d servers that would be left only %d work (%s): nothing could be decided any more", stay, healthy, strings.Join(lost, "; "))
+	return fmt.Sprintf("only %d of the %d servers that would be left can be reached (%s): nothing could be decided any more", healthy, stay, strings.Join(lost, "; "))
 }
 
 // changeProblem is etcd's refusal of a change in our words.

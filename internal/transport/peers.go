@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -89,19 +91,27 @@ func (p peers) Join(ctx context.Context, r *peerv1.JoinRequest) (*peerv1.JoinTic
 
 // Peer is a connection to another server.
 type Peer struct {
-	cc   *grpc.ClientConn
-	stub peerv1.PeerClient
+	addr   string
+	config *tls.Config
+	dial   dialFunc
+	cc     *grpc.ClientConn
+	stub   peerv1.PeerClient
 }
 
 // DialPeer prepares a connection to another server's agents' port, with this server's own credentials. It connects with
 // the first call. dial nil: net.Dialer.
 func DialPeer(addr string, current func() *pki.Credentials, dial func(ctx context.Context, addr string) (net.Conn, error)) (*Peer, error) {
 	// Both ends show a server's certificate of the one CA; what an agent checks of a server is what a server checks.
-	cc, err := connect(addr, pki.AgentTLS(current, time.Now), dial)
-	if err != nil {
+	p := &Peer{addr: addr, config: pki.AgentTLS(current, time.Now), dial: dial}
+	if p.dial == nil {
+		p.dial = dialTCP
+	}
+	var err error
+	if p.cc, err = connect(addr, p.config, dial); err != nil {
 		return nil, err
 	}
-	return &Peer{cc: cc, stub: peerv1.NewPeerClient(cc)}, nil
+	p.stub = peerv1.NewPeerClient(p.cc)
+	return p, nil
 }
 
 // Close ends the connection.
@@ -120,13 +130,40 @@ func (p *Peer) Hear(ctx context.Context) (grpc.BidiStreamingClient[peerv1.Ask, p
 func (p *Peer) Join(ctx context.Context, name, address string) (*peerv1.JoinTicket, error) {
 	ctx, cancel := context.WithTimeout(ctx, openWithin+joinAnswer)
 	defer cancel()
+	if err := p.reach(ctx); err != nil {
+		return nil, fmt.Errorf("cannot join: %w", err)
+	}
 	ticket, err := p.stub.Join(ctx, &peerv1.JoinRequest{Name: name, Address: address})
 	switch s := status.Convert(err); s.Code() {
 	case codes.OK:
 		return ticket, nil
 	case codes.Unavailable, codes.DeadlineExceeded:
-		return nil, fmt.Errorf("cannot join: %w: %s", ErrNotReached, s.Message())
+		return nil, fmt.Errorf("cannot join: %w: %s answers, but not as an agents' port does (listen.agents of that server, usually 7401): %s", ErrNotReached, p.addr, s.Message())
 	default:
 		return nil, fmt.Errorf("cannot join: %s", s.Message())
 	}
+}
+
+// reach opens a connection and ends it: gRPC doesn't tell a typing error of an operator from a dead server.
+func (p *Peer) reach(ctx context.Context) error {
+	raw, err := p.dial(ctx, p.addr)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotReached, err)
+	}
+	defer raw.Close() //nolint:errcheck // it was opened for its opening
+	config := p.config.Clone()
+	config.NextProtos = []string{"h2"}
+	secure := tls.Client(raw, config)
+	err = secure.HandshakeContext(ctx)
+	_, foreign := errors.AsType[x509.UnknownAuthorityError](err)
+	_, clear := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case foreign:
+		return fmt.Errorf("%s is of another cluster than the bundle: %w", p.addr, err)
+	case clear, err == nil && secure.ConnectionState().NegotiatedProtocol != "h2":
+		return fmt.Errorf("what answers at %s is no agents' port (listen.agents of that server, usually 7401)", p.addr)
+	case err != nil:
+		return fmt.Errorf("%w: %s: %w", ErrNotReached, p.addr, err)
+	}
+	return nil
 }
