@@ -68,7 +68,7 @@ bench-false: ## no false verdict: 1,000 hosts, 24 simulated hours, and the serve
 	NINELIVES_FALSE_HOSTS=1000 NINELIVES_FALSE_HOURS=24 $(GO) test -count=1 -timeout 180m -run TestNoFalseVerdicts -v ./internal/sim/quiet
 
 bench-false-real: build ## the same for some minutes on real networks: namespaces, iptables' loss, stopped processes (root)
-	@trap test/falseverdict/clean EXIT; trap 'exit 1' INT TERM; $(GO) test -tags bench -count=1 -timeout 60m ./test/falseverdict -v
+	@trap test/falseverdict/clean EXIT; trap 'exit 1' HUP INT TERM; $(GO) test -tags bench -count=1 -timeout 60m ./test/falseverdict -v
 
 .PHONY: soak soak-planted FORCE
 # The soak's own Go: the same code of ours, on a runtime that leaves nothing to chance.
