@@ -10,15 +10,19 @@ import (
 const silentWithin = 10 * time.Second
 
 // lifeAfterProof: life of the boot that the proof says has ended revokes it; a new boot confirms that the old copies
-// are gone, but going on then needs the host's gate reported closed and no guest on it (see mayWrite).
+// are gone, but going on then needs the host's gate reported closed and no guest on it (see mayWrite). A suspicion alone
+// is none: a new leader suspects whoever it hasn't heard since it took over.
 func (e *Engine) lifeAfterProof(in *Incident, h *host) {
 	ev := h.now
 	switch {
-	case ev.Verdict == "" && ev.Suspect, ev.Verdict == Isolated, ev.Verdict == Hung, ev.Verdict == AgentDown:
+	case ev.Verdict == "" && ev.Suspect && ev.LastLife.After(in.Proof.At), ev.Verdict == Isolated, ev.Verdict == Hung, ev.Verdict == AgentDown:
 		e.doubted(in, ev)
 	case !h.pulses() || ev.Boot != "" && ev.Boot == in.Return.Boot:
 	case in.Phase == PhaseRecovered && ev.Boot != "" && (in.Proof.Boot == "" || in.Proof.Boot != ev.Boot):
 		e.back(in, ev) // which boot had failed may be unknown, but nothing waits to be started elsewhere
+	case !in.Proof.covers(ev.Boot) && in.Revoked != "": // whatever lived, the boot that failed has ended by now
+		in.Planned = false // what its VMs did meanwhile isn't known
+		e.rebooted(in, ev)
 	case !in.Proof.covers(ev.Boot):
 		e.back(in, ev)
 	case e.justProved(in):

@@ -134,6 +134,11 @@ func (e *Engine) serviceRead(ev ServiceRead) {
 	}
 	h := e.host(ev.Host)
 	h.facts.Service, h.serviceAt = ev.Service, e.now
+	if in != nil && in.Out.Begun && !in.Out.Done && in.Out.Disabled && ev.Service.Disabled && !strings.HasPrefix(ev.Service.DisabledReason, Ours) {
+		in.Out.Disabled = false // a request of ours that comes later still takes only their reason away
+		e.tell(in, "an operator has disabled the service meanwhile: it stays so")
+		e.touch(in)
+	}
 	if in == nil || !in.Out.Done || in.Return.PutBack || in.Out.UndoneByOther {
 		return
 	}

@@ -46,7 +46,7 @@ func (e *Engine) follow(in *Incident) {
 		return // not Listed: it stays zero where Nova tells no time and knows no migration of the host
 	}
 	if in.Out.Done && in.Return.Boot == "" && in.fenced() {
-		e.repeat(in, "service/"+in.ID, 3*time.Second, Action{Do: ReadService, Incident: in.ID, Host: in.Host})
+		e.repeat(in, "service/"+in.ID, serviceEvery, Action{Do: ReadService, Incident: in.ID, Host: in.Host})
 	}
 	open, queued, held := false, false, false
 	for _, r := range e.recoveries(in) {

@@ -12,6 +12,9 @@ const Ours = "ninelives: incident "
 // from nothing else, and after our own write from nothing at all.
 const serviceFresh = 15 * time.Second
 
+// serviceEvery is how often a service is read while it is ours to take out.
+const serviceEvery = 3 * time.Second
+
 // takeOut tells Nova, in one atomic call, that the host is out of service, and lists its VMs afresh; both at once.
 func (e *Engine) takeOut(in *Incident) {
 	locks := e.mayWrite(in)
@@ -33,6 +36,9 @@ func (e *Engine) takeOut(in *Incident) {
 	}
 	if !in.Out.Done && !e.busy("out/"+in.ID) && !e.now.Before(in.Fencing.Next) {
 		e.beginTakeOut(in)
+	}
+	if !in.Out.Done && in.Out.Begun && e.now.Sub(e.last(in, "out")) >= serviceEvery { // Nova is slow, or a proxy keeps the request
+		e.repeat(in, "service/"+in.ID, serviceEvery, Action{Do: ReadService, Incident: in.ID, Host: in.Host, Why: "what an operator does meanwhile stands"})
 	}
 	if in.Out.Done && in.Planned {
 		in.Phase = PhaseResurrecting

@@ -41,12 +41,11 @@ type cluster struct {
 	clocks map[string]*clock
 	truth  *truth
 
-	blocked         map[[2]string]bool   // from, to: servers and hosts, on the management plane
-	noNova          map[string]bool      // servers that can't reach Nova
-	noBMC           map[string]bool      // servers that can't reach the controllers
-	swapped         map[string]time.Time // when cables of a host's controller were last moved
-	bmcLoses        map[string]int       // so many next orders to a host's controller are carried out, and the answer is lost
-	outlets         map[string]*outlet   // by host: what feeds its power supplies
+	blocked         map[[2]string]bool // from, to: servers and hosts, on the management plane
+	noNova          map[string]bool    // servers that can't reach Nova
+	noBMC           map[string]bool    // servers that can't reach the controllers
+	bmcLoses        map[string]int     // so many next orders to a host's controller are carried out, and the answer is lost
+	outlets         map[string]*outlet // by host: what feeds its power supplies
 	requests        int
 	pickEvacuations int // while positive: what happens to the next writes happens to evacuations only
 	streams         int
@@ -77,7 +76,7 @@ func newCluster(o Options) (*cluster, error) {
 	c := &cluster{
 		loop: newLoop(o.Seed, w, o.Trace), o: o, lives: map[string]*life{}, born: map[string]int{}, agents: map[string]*agentOn{},
 		clocks: map[string]*clock{}, blocked: map[[2]string]bool{}, noNova: map[string]bool{}, noBMC: map[string]bool{}, names4vm: map[string]string{},
-		swapped: map[string]time.Time{}, bmcLoses: map[string]int{}, outlets: map[string]*outlet{},
+		bmcLoses: map[string]int{}, outlets: map[string]*outlet{},
 	}
 	for i := range 3 {
 		c.names = append(c.names, fmt.Sprintf("server-%d", i+1))

@@ -200,11 +200,13 @@ func (c *cluster) bmcFault(f fault, until func(func())) {
 	case bmcDead:
 		change(func(b *world.BMC) { b.Dead = true }, func(b *world.BMC) { b.Dead = false })
 	case bmcSwapped: // cables: both controllers switch the other's machine
-		c.swapped[f.host], c.swapped[f.other] = time.Now(), time.Now()
-		c.w.SetBMC(f.other, func(b *world.BMC) { b.Machine = f.host })
-		change(func(b *world.BMC) { b.Machine = f.other }, func(b *world.BMC) {
+		if c.truth.beingFenced(f.host, f.other) { // nobody sees a swap between the identity's reading and the off
+			c.after(2*time.Second, func() { c.bmcFault(f, until) })
+			return
+		}
+		c.w.SetBMC(f.other, func(b *world.BMC) { b.Machine, b.ReadsOff = f.host, false })
+		change(func(b *world.BMC) { b.Machine, b.ReadsOff = f.other, false }, func(b *world.BMC) {
 			b.Machine = f.host
-			c.swapped[f.host], c.swapped[f.other] = time.Now(), time.Now()
 			c.w.SetBMC(f.other, func(b *world.BMC) { b.Machine = f.other })
 		})
 	case powerOnByOther:

@@ -3,6 +3,7 @@ package soak
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,10 +97,6 @@ func (t *truth) well(h *world.Host) bool {
 // BMC's time to be sent.
 const calm = 10 * time.Second
 
-// unplugged is how long before an off the identity of a device was read at most, by a slow one: two of its answers. Cables
-// that are moved in between are found out too late.
-const unplugged = 11 * time.Second
-
 // sent is told of every dangerous act as it leaves a server.
 func (t *truth) sent(l *life, a act, permitted time.Time) {
 	t.sends++
@@ -154,18 +151,21 @@ func (t *truth) late(a act) {
 func (t *truth) fencing(l *life, a act) {
 	host, machine := a.host, t.c.w.Host(a.machine)
 	quiet := t.c.w.Now().Sub(t.trouble[machine.Name])
-	moved := machine.Name != host && time.Since(t.c.swapped[host]) < unplugged
-	if t.well(machine) && quiet > calm && !machine.GateClosed && !moved { // none of its VMs runs on a host behind its gate
+	if t.well(machine) && quiet > calm && !machine.GateClosed { // none of its VMs runs on a host behind its gate
 		t.fail("S2: %s sent off to %s, which was well for %s", l, machine.Name, quiet.Round(time.Millisecond))
+	}
+	incidents, proved := t.incidents(), map[string]bool{}
+	for _, in := range incidents {
+		proved[in.Host] = proved[in.Host] || in.Phase != engine.PhaseClosed && in.Proof != nil
 	}
 	silent := 0
 	for _, name := range t.c.hosts {
-		// Those whose power is off read off, and few of them are exempt.
-		if since := t.silent[name]; t.c.w.Host(name).On && !since.IsZero() && t.c.w.Now().Sub(since) > surely {
+		// Those whose power is off read off, and few of them are exempt; so are those that were.
+		if since := t.silent[name]; t.c.w.Host(name).On && !proved[name] && !since.IsZero() && t.c.w.Now().Sub(since) > surely {
 			silent++
 		}
 	}
-	for _, in := range t.incidents() {
+	for _, in := range incidents {
 		if in.Host != host || in.Phase != engine.PhaseFencing || in.Verdict != engine.Dead || in.Proof != nil {
 			continue
 		}
@@ -174,6 +174,13 @@ func (t *truth) fencing(l *life, a act) {
 			t.fail("S2: %s sent off to %s, which is only silent, while %d of %d hosts are", l, host, silent, len(t.c.hosts))
 		}
 	}
+}
+
+// beingFenced: somebody is about to use the devices of one of the hosts.
+func (t *truth) beingFenced(hosts ...string) bool {
+	return slices.ContainsFunc(t.incidents(), func(in engine.Incident) bool {
+		return (in.Phase == engine.PhaseFencing || in.Return.PowerOn && in.Return.Powered.IsZero()) && slices.Contains(hosts, in.Host)
+	})
 }
 
 // surely is how long a host must have been silent for every server to suspect it.

@@ -38,7 +38,8 @@ func (w *World) LiveMigrate(c Caller, id, target string) *Error {
 }
 
 func (w *World) switchOver(v *VM, m *Migration, src, dest *Host) {
-	if w.vms[v.ID] == nil || !w.hasCopy(v.ID, src.Name) || !dest.runs() || !dest.ComputeRuns {
+	// libvirt asks the destination's hook before anything moves: refused there, the guest goes on where it is.
+	if w.vms[v.ID] == nil || !w.hasCopy(v.ID, src.Name) || !dest.runs() || !dest.ComputeRuns || dest.denied[v.ID] {
 		w.setMigration(m, "error")
 		w.setTask(v, "")
 		return
