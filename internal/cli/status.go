@@ -99,7 +99,11 @@ func waits(s api.Status) bool {
 }
 
 func (p *page) status(s api.Status) {
-	p.line("%s: %s. %s %s", s.Cluster, p.hostsText(s), p.armedText(s.Switches), p.leaderText(s))
+	armed := "Only the leader knows whether it is armed."
+	if s.Partial == "" {
+		armed = p.armedText(s.Switches)
+	}
+	p.line("%s: %s. %s %s", s.Cluster, p.hostsText(s), armed, p.leaderText(s))
 	if s.Partial != "" {
 		p.line("%s", p.paint(yellow, "Not all is shown: "+words(s.Partial)))
 	}
@@ -124,8 +128,12 @@ func (p *page) status(s api.Status) {
 	p.gap()
 	p.openIncidents(s)
 	p.gap()
-	p.waitingText(s.WaitingForYou)
-	p.fencingText(s.Fencing)
+	if s.Partial == "" || len(s.WaitingForYou) > 0 {
+		p.waitingText(s.WaitingForYou)
+	}
+	if s.Partial == "" {
+		p.fencingText(s.Fencing)
+	}
 	if n := s.Hosts.Unprotected; n > 0 {
 		p.line("Unprotected: %s%s.", count(n, "host"), p.reasonsText(s.Hosts.Reasons))
 	}

@@ -188,7 +188,7 @@ func TestAttackFive(t *testing.T) {
 	for _, p := range left {
 		x.until(t, p.o.Name+" says that there is no quorum", func() string {
 			code, said := x.user(t, []*process{p}, "status", "--exit-code")
-			if code != 3 || !strings.Contains(said, "NO QUORUM") || !strings.Contains(said, "2 of 5") {
+			if code != 3 || !strings.Contains(said, "NO QUORUM: 2 of 5") || !strings.Contains(said, p.o.Name+" acts on nothing") || strings.Contains(said, "DISARMED") {
 				return fmt.Sprintf("exit %d: %s", code, said)
 			}
 			return ""
