@@ -46,6 +46,15 @@ func (r *row) awaitRecovered(limit time.Duration) {
 		}
 		return ""
 	})
+	// Nova shows the VM ACTIVE before it writes its record of the move.
+	rig.Within(r, 2*time.Minute, "Nova's records are final", func() string {
+		for _, vm := range r.vms {
+			if moves := r.Watch.Of(vm.ID, r.fault.Add(-time.Second)); !slices.ContainsFunc(moves, func(m rig.Moved) bool { return !m.Finished.IsZero() }) {
+				return fmt.Sprintf("%s: %+v", vm.Name, moves)
+			}
+		}
+		return ""
+	})
 	r.bookMoves(r.vms)
 	for _, vm := range r.vms {
 		done, failed := 0, 0
