@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -122,6 +123,7 @@ func (f *suite) row(t *testing.T, s *spec, w *wave) {
 		r.host = s.hosts[0]
 		r.fig.Host = strings.Join(s.hosts, " ")
 	}
+	r.rest()
 	switch {
 	case s.boot != nil:
 		s.boot(r)
@@ -133,6 +135,28 @@ func (f *suite) row(t *testing.T, s *spec, w *wave) {
 	arrived()
 	w.ready.Wait()
 	s.run(r)
+}
+
+// rest waits until none of the row's hosts would fail for the third time within ten minutes: Ninelives leaves such a host
+// to an operator.
+func (r *row) rest() {
+	r.Helper()
+	const repeated = 10 * time.Minute
+	rig.Within(r, repeated+time.Minute, "hosts have rested", func() string {
+		for _, host := range r.spec.hosts {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			all, err := r.Main.API.Incidents(ctx, "all", host)
+			cancel()
+			if err != nil {
+				return err.Error()
+			}
+			lately := slices.DeleteFunc(all, func(in api.Incident) bool { return in.Host != host || time.Since(in.Stages.Verdict) > repeated })
+			if len(lately) > 1 {
+				return fmt.Sprintf("%s has failed %d times within ten minutes", host, len(lately))
+			}
+		}
+		return ""
+	})
 }
 
 func (r *row) prefix() string { return "e2e-" + strings.ReplaceAll(r.spec.name, " ", "-") + "-" }
