@@ -20,8 +20,8 @@ func (r *row) leaderDies(bar time.Duration, moment func(leader *rig.Product)) {
 	at := r.kill(leader)
 	r.awaitBack(5*time.Minute, r.vms)
 	r.fenced()
-	r.gap(at, leader, bar)
 	r.readmitted(3*time.Minute, boot)
+	r.gap(at, leader, bar)
 }
 
 // killedAtSuspicion: nothing was begun that could go on; the next leader comes to the verdict by itself.
