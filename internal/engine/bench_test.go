@@ -50,6 +50,30 @@ func BenchmarkTick(b *testing.B) {
 	}
 }
 
+// BenchmarkManyDie is what 1,000 of 10,000 hosts cost that die at once, watched in shadow mode and fenced: until the last
+// verdict has become an incident nobody else's does. Some exempt, most held by the storm. Run with -benchtime=1x.
+func BenchmarkManyDie(b *testing.B) {
+	for _, shadow := range []bool{true, false} {
+		b.Run(fmt.Sprintf("shadow=%t", shadow), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				e, now := busy(b, 0)
+				e.switches.Shadow = shadow
+				now = now.Add(time.Minute)
+				b.StartTimer()
+				for _, ev := range []Assessed{{Suspect: true, Verdict: Up}, {Suspect: true, Verdict: Off}} {
+					for i := range 1000 {
+						ev.Host, ev.Boot, ev.Since, ev.Via = fmt.Sprintf("h%05d", 5000+i), "b", now, fmt.Sprint(i)
+						e.Step(now, ev)
+						now = now.Add(time.Millisecond)
+					}
+				}
+				e.Step(now, Tick{})
+			}
+		})
+	}
+}
+
 // BenchmarkReport is the everyday event: 10,000 agents report every few seconds.
 func BenchmarkReport(b *testing.B) {
 	e, now := busy(b, 0)
