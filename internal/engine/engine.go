@@ -95,14 +95,15 @@ type Engine struct {
 	stormKept time.Time            // what its record says of that
 	swept     time.Time            // when old incidents were last dropped
 
-	now      time.Time
-	out      Effects
-	serial   int
-	inflight map[string]*Action              // what is under way, by key
-	byID     map[string]string               // action → key
-	dirty    map[string]bool                 // keys of records to write
-	paused   time.Time                       // Nova didn't take a request: nothing new until a read succeeds
-	polled   map[string]map[string]time.Time // incident, or "" → what repeats → its last time
+	now       time.Time
+	out       Effects
+	serial    int
+	inflight  map[string]*Action              // what is under way, by key
+	dangerous map[string]*Action              // what of it is dangerous
+	byID      map[string]string               // action → key
+	dirty     map[string]bool                 // keys of records to write
+	paused    time.Time                       // Nova didn't take a request: nothing new until a read succeeds
+	polled    map[string]map[string]time.Time // incident, or "" → what repeats → its last time
 
 	// Made at most once in a step, when first asked for.
 	focus   map[string]bool // incidents the event is about
@@ -121,7 +122,7 @@ func New(cfg Config, p *policy.Policy) *Engine {
 		cfg: cfg.withDefaults(), policy: p, switches: unarmed(),
 		zones: map[string]Maintenance{}, hosts: map[string]*host{}, incidents: map[string]*Incident{}, openOn: map[string]*Incident{},
 		vms: map[string]map[string]*Recovery{}, queues: map[string][]*Recovery{}, gated: map[string]bool{}, fences: map[string]time.Time{},
-		inflight: map[string]*Action{}, byID: map[string]string{}, dirty: map[string]bool{}, polled: map[string]map[string]time.Time{},
+		inflight: map[string]*Action{}, dangerous: map[string]*Action{}, byID: map[string]string{}, dirty: map[string]bool{}, polled: map[string]map[string]time.Time{},
 	}
 }
 
@@ -303,6 +304,9 @@ func (e *Engine) do(key string, a Action) *Action {
 	}
 	a.Begun, a.Deadline = e.now, e.now.Add(limit)
 	e.inflight[key], e.byID[a.ID] = &a, key
+	if a.Do.Dangerous() {
+		e.dangerous[key] = &a
+	}
 	e.out.Actions = append(e.out.Actions, a)
 	return &a
 }
@@ -316,6 +320,7 @@ func (e *Engine) answeredBy(id string) *Action {
 	a := e.inflight[key]
 	delete(e.byID, id)
 	delete(e.inflight, key)
+	delete(e.dangerous, key)
 	e.focus[a.Incident] = true
 	return a
 }

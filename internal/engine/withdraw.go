@@ -4,9 +4,9 @@ package engine
 // long after the decision (a slow BMC's login, a connection that waits). It is the interlocks' second look, so that
 // disarming stops also what was decided before.
 func (e *Engine) withdraw(ev Event) {
-	for _, a := range e.inflight {
+	for _, a := range e.dangerous {
 		in := e.incidents[a.Incident]
-		if a.withdrawn || !a.Do.Dangerous() || in == nil || !e.concerns(ev, in) {
+		if a.withdrawn || in == nil || !e.concerns(ev, in) {
 			continue
 		}
 		if locks := e.maySend(a, in); len(locks) > 0 {
