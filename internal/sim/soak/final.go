@@ -51,7 +51,8 @@ func (t *truth) final() {
 	}
 	last := map[string]engine.Recovery{} // by VM
 	for _, r := range t.recoveries() {
-		if old, ok := last[r.VM.ID]; !ok || r.Ended.After(old.Ended) || old.Ended.IsZero() {
+		old, ok := last[r.VM.ID] // one that isn't settled is the latest
+		if !ok || old.State.Settled() && (!r.State.Settled() || r.Ended.After(old.Ended)) {
 			last[r.VM.ID] = r
 		}
 	}
