@@ -117,6 +117,11 @@ func (e *Engine) followAttempt(in *Incident, r *Recovery) {
 	if a.Answer == Accepted && e.now.Sub(a.Intended) > longUnderWay {
 		e.lookEvery(in, r, longUnderWay) // Nova leaves the migration of a VM that was deleted meanwhile open for ever
 	}
+	if a.Answer == Accepted && a.Status == "pre-migrating" && e.now.Sub(a.Intended) > overdue {
+		at := either(dest, "its destination")
+		e.setState(r, Resurrecting, fmt.Sprintf("Nova began the evacuation at %s and has not ended it; if %s has restarted since, it never will. "+
+			"It is not repeated by itself, since both could run. Once you are certain that it isn't at work there: ninelives incident retry %s --vm %s", clock(a.Intended), at, in.ID, r.VM.Name))
+	}
 	if e.notBegun(a) {
 		at := either(dest, "its destination")
 		e.setState(r, Resurrecting, fmt.Sprintf("Nova took the evacuation at %s and has not begun it: its order to %s may be lost, as when the message bus restarts; "+

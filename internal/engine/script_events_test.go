@@ -58,6 +58,9 @@ func (s *script) event(word string, a []string) error {
 		for _, mv := range s.w.moves {
 			if mv.VM == a[0] && mv.Status == "accepted" {
 				mv.due = time.Time{}
+				if len(a) > 1 { // its destination, in the middle of it
+					mv.Status = "pre-migrating"
+				}
 			}
 		}
 	case "gone":

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,7 @@ func (t *truth) final() {
 		case !r.State.Settled() && open[r.VM.Host].ID == "":
 			t.fail("S3: %s is down and %s, but no incident is open", t.c.vm(id), r.State)
 		case t.lostOrders && r.Open() != nil && r.Reason != "": // says so, and waits for people
+		case t.restarted(r.Open()): // the same; said after five minutes
 		case !r.State.Settled() && !waitsForPeople(open[r.VM.Host]):
 			t.fail("L: %s is down and still %s: %s", t.c.vm(id), r.State, r.Reason)
 		case r.State == engine.Recovered && v.VMState == world.Active:
@@ -86,6 +88,15 @@ func waitsForPeople(in engine.Incident) bool {
 	return slices.ContainsFunc(in.Interlocks, func(l engine.Interlock) bool {
 		return l.Code == engine.LockForeign || l.Code == engine.LockUnforced || l.Code == engine.LockRepeated
 	})
+}
+
+// restarted: the destination of an evacuation has booted since it was sent, so that Nova never ends it.
+func (t *truth) restarted(a *engine.Attempt) bool {
+	if a == nil || a.Answer != engine.Accepted {
+		return false
+	}
+	h := t.c.w.Host(cmp.Or(a.To, a.Target))
+	return h != nil && h.BootedAt.After(a.Intended)
 }
 
 // theirs: an operator has disabled the service, whoever's reason it carries by now.
