@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,8 +102,8 @@ func TestAgentsLearnServers(t *testing.T) {
 		s1, h1 := c.server("s1", "s1:7401")
 		s2, _ := c.server("s2", "s2:7401")
 		s3, h3 := c.server("s3", "s3:7401")
-		var saved Known
-		u := c.agent(Known{}, func(k Known) error { saved = k; return nil }, "s1:7401")
+		var d disk
+		u := c.agent(Known{}, d.save, "s1:7401")
 		all := map[string][]string{"s1": {"s1:7401"}, "s2": {"s2:7401"}, "s3": {"s3:7401"}}
 		tell(t, h1, 10, all)
 		time.Sleep(20 * time.Second) // virtual
@@ -110,6 +111,7 @@ func TestAgentsLearnServers(t *testing.T) {
 			t.Error("it reaches:", d)
 		}
 		synctest.Wait()
+		saved := d.load()
 		if d := cmp.Diff(Known{Epoch: 7, Revision: 10, Servers: all}, saved); d != "" {
 			t.Error("it remembers:", d)
 		}
@@ -180,30 +182,46 @@ func TestOneStreamToAServer(t *testing.T) {
 	})
 }
 
+// disk keeps what is saved, unless it is full.
+type disk struct {
+	full atomic.Bool
+	has  atomic.Pointer[Known]
+}
+
+func (d *disk) save(k Known) error {
+	if d.full.Load() {
+		return errNo
+	}
+	d.has.Store(&k)
+	return nil
+}
+
+func (d *disk) load() Known {
+	if k := d.has.Load(); k != nil {
+		return *k
+	}
+	return Known{}
+}
+
 // TestEpochIsRemembered: an agent that has heard of epoch 9 is started anew and meets the leader of epoch 7 first: its
 // order is refused. What can't be saved is saved later.
 func TestEpochIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCity(t)
 		s1, h1 := c.server("s1", "s1:7401")
-		var saved Known
-		full := true
-		u := c.agent(Known{}, func(k Known) error {
-			if full {
-				return errNo
-			}
-			saved = k
-			return nil
-		}, "s1:7401")
+		var d disk
+		d.full.Store(true)
+		u := c.agent(Known{}, d.save, "s1:7401")
 		l := <-h1.links
 		must(t, l.Send(killOrder(1, 9, 10*time.Second)))
 		time.Sleep(time.Second) // virtual
-		if saved.Epoch != 0 {
+		if d.load().Epoch != 0 {
 			t.Error("it was saved on a full disk")
 		}
-		full = false
+		d.full.Store(false)
 		time.Sleep(knownAgain) // virtual
 		u.Close()
+		saved := d.load()
 		if saved.Epoch != 9 {
 			t.Fatalf("epoch %d was saved, expected that of the order", saved.Epoch)
 		}
