@@ -194,7 +194,9 @@ func story(e explained, full bool) [][]string {
 		}
 	}
 	s := i.Stages
-	add(s.Suspect, i.Host+" fell silent", silence(s))
+	if s.LastLife.IsZero() || s.LastLife.Before(s.Suspect) { // else an operator had a living host fenced
+		add(s.Suspect, i.Host+" fell silent", silence(s))
+	}
 	add(s.Verdict, "verdict "+string(i.Verdict), i.Reason)
 	add(s.Proof, "proof", proofText(i.Proof))
 	add(s.TakenOut, "Nova told", takenOutText(i.Out))
@@ -219,7 +221,7 @@ func story(e explained, full bool) [][]string {
 }
 
 func silence(s engine.Stages) string {
-	if s.LastLife.IsZero() || s.Suspect.Before(s.LastLife) {
+	if s.LastLife.IsZero() {
 		return ""
 	}
 	return fmt.Sprintf("nothing for %.1f s", s.Suspect.Sub(s.LastLife).Seconds())

@@ -62,6 +62,9 @@ func (e *Engine) openIncident(h *host, ev Assessed, phase Phase) *Incident {
 	if in.Stages.Suspect.IsZero() {
 		in.Stages.Suspect = e.now
 	}
+	if h.pulses() && ev.Verdict != Rebooted {
+		in.Stages.LastLife = e.now // what detection told is as old as its last change
+	}
 	e.keep(in)
 	if h.givenUp != "" { // an operator's new word
 		h.givenUp = ""

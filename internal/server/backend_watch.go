@@ -54,6 +54,7 @@ func (b *backend) Host(ctx context.Context, name string) (api.HostDetail, error)
 	}
 	if as, ok := b.s.ears.assess(name); ok {
 		d.Waiting, d.Muted = as.Waiting, as.Muted
+		d.LastLife = as.LastLife // the engine's is as old as its last change
 		for _, p := range as.Planes {
 			d.Planes = append(d.Planes, plane(p, agent.Planes[string(p.Plane)]))
 		}
