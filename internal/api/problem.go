@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 )
@@ -66,13 +67,31 @@ func Unavailable(do, format string, args ...any) *Problem {
 // NotLeading sends the client to the leader, and to the URL of its API; "" if none is known.
 func NotLeading(self, leader, url string) *Problem {
 	if leader == "" || leader == self {
-		return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "%s doesn't lead, and no server is known to lead", self)
+		return Leaderless(self, Servers{Quorum: true})
 	}
 	p := Unavailable("ask "+leader+": --server URL", "%s leads, not %s", leader, self)
 	if p.Leader, p.LeaderURL = leader, url; url != "" {
 		p.Do = "ask " + leader + ": --server " + url
 	}
 	return p
+}
+
+// Leaderless says why no server leads: there is no quorum, or it is just being decided.
+func Leaderless(self string, s Servers) *Problem {
+	switch {
+	case s.Electing:
+		return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "the servers are electing a leader: %d of %d answer, none leads yet", s.Healthy, s.Of)
+	case !s.Quorum:
+		return Unavailable(quorumAdvice, "no quorum: %s", cmp.Or(s.Reason, "no majority of the servers answers"))
+	}
+	return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "%s doesn't lead, and no server is known to lead", self)
+}
+
+const quorumAdvice = "start the servers that don't answer, or mend the network between them; `ninelives status` names them"
+
+// NoQuorum is what people must do about a lost quorum, for the status screen.
+func NoQuorum(s Servers) string {
+	return fmt.Sprintf("no quorum, so nothing is decided or done (%d of %d servers answer): start the servers that don't answer, or mend the network between them", s.Healthy, s.Of)
 }
 
 // Mistaken refuses a file with its mistakes.

@@ -35,12 +35,14 @@ type Status struct {
 
 // Servers is how the quorum stands.
 type Servers struct {
-	Healthy int      `json:"healthy"`
-	Of      int      `json:"of"`
-	Quorum  bool     `json:"quorum"`
-	Reason  string   `json:"reason,omitempty" doc:"Why there is no quorum"`
-	Members []Member `json:"members"`
-	Alarms  []string `json:"alarms,omitempty" doc:"Troubles of the database, each with what to do"`
+	Healthy int    `json:"healthy"`
+	Of      int    `json:"of"`
+	Quorum  bool   `json:"quorum"`
+	Reason  string `json:"reason,omitempty" doc:"Why there is no quorum"`
+	// Electing: there is no quorum for the moment only.
+	Electing bool     `json:"electing,omitempty" doc:"A majority answers, but none leads yet: they elect one"`
+	Members  []Member `json:"members"`
+	Alarms   []string `json:"alarms,omitempty" doc:"Troubles of the database, each with what to do"`
 }
 
 // Member is one server.

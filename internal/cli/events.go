@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,9 +52,7 @@ missed meanwhile comes first. With -o json each line is one JSON document.`,
 // follow calls f for each event until ctx ends or f fails; a stream that breaks is asked for again, from where it broke.
 // A refusal is final, and so is a server that can't be reached at the beginning: somebody waits for an answer.
 func (a *app) follow(ctx context.Context, c *client.Client, f func(api.Event) error) error {
-	ready, cancel := context.WithTimeout(ctx, a.conn.timeout)
-	defer cancel()
-	if err := c.Ready(ready); err != nil && errors.Is(err, client.ErrUnreachable) {
+	if err := a.beforeEvents(ctx, c); err != nil {
 		return err
 	}
 	last, broken := "", false
@@ -82,6 +81,19 @@ func (a *app) follow(ctx context.Context, c *client.Client, f func(api.Event) er
 		case <-time.After(reconnect):
 		}
 	}
+}
+
+// beforeEvents says what keeps events from coming: only the server that leads has any.
+func (a *app) beforeEvents(ctx context.Context, c *client.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, a.conn.timeout)
+	defer cancel()
+	if err := c.Ready(ctx); err != nil && errors.Is(err, client.ErrUnreachable) {
+		return err
+	}
+	if st, err := c.Status(ctx); err == nil && !st.Leads {
+		a.complain("warning: " + cmp.Or(st.Partial, st.Server+" doesn't lead") + "\nEvents come from the server that leads.")
+	}
+	return nil
 }
 
 func (a *app) event(e api.Event) error {

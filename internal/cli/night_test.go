@@ -45,7 +45,8 @@ type minority struct{ nightly }
 
 func (*minority) Status(context.Context) (api.Status, error) {
 	return api.Status{
-		At: night, Cluster: "mycloud", Server: "server-3", Cloud: api.CloudStatus{OK: true}, Partial: "server-3 doesn't lead, and no server is known to lead",
+		At: night, Cluster: "mycloud", Server: "server-3", Cloud: api.CloudStatus{OK: true}, Partial: "no quorum: 1 of 3 servers answer",
+		Hosts: api.HostCounts{Total: 1, Up: 1, ByVerdict: map[string]int{"up": 1}}, WaitingForYou: []string{api.NoQuorum(api.Servers{Healthy: 1, Of: 3})},
 		Servers: api.Servers{Healthy: 1, Of: 3, Reason: "1 of 3 servers answer", Members: []api.Member{
 			{Name: "server-1", Address: "10.0.0.1:7402", Problem: "doesn't answer: no route to host"}, {Name: "server-2", Address: "10.0.0.2:7402", Problem: "doesn't answer: i/o timeout"}, {Name: "server-3", Healthy: true},
 		}},

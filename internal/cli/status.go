@@ -103,7 +103,11 @@ func (p *page) status(s api.Status) {
 	if s.Partial == "" {
 		armed = p.armedText(s.Switches)
 	}
-	p.line("%s: %s. %s %s", s.Cluster, p.hostsText(s), armed, p.leaderText(s))
+	seen := p.hostsText(s)
+	if s.Partial != "" {
+		seen = "as " + s.Server + " alone sees it, " + seen
+	}
+	p.line("%s: %s. %s %s", s.Cluster, seen, armed, p.leaderText(s))
 	if s.Partial != "" {
 		p.line("%s", p.paint(yellow, "Not all is shown: "+words(s.Partial)))
 	}
@@ -118,7 +122,7 @@ func (p *page) status(s api.Status) {
 			p.line("Server %s%s: %s.", m.Name, in(m.Address), cmp.Or(words(m.Problem), "not healthy"))
 		}
 	}
-	if !s.Servers.Quorum {
+	if !s.Servers.Quorum && !s.Servers.Electing {
 		p.line("%s acts on nothing meanwhile. Start the servers that don't answer, or mend the network between them. Ask one on the other side: --server URL.", s.Server)
 		p.line("One that is lost for good: ninelives cluster replace NAME, while a majority works; without one: ninelives cluster restore.")
 	}
@@ -200,6 +204,8 @@ func (p *page) armedText(s engine.Switches) string {
 func (p *page) leaderText(s api.Status) string {
 	of := fmt.Sprintf("%d of %s", s.Servers.Healthy, count(s.Servers.Of, "server"))
 	switch {
+	case s.Servers.Electing:
+		return p.paint(yellow, fmt.Sprintf("No server leads yet: they are electing one (%s).", of))
 	case !s.Servers.Quorum:
 		return p.paint(red, fmt.Sprintf("NO QUORUM: %s (%s).", words(strings.TrimSuffix(s.Servers.Reason, ".")), of))
 	case s.Leader == "":

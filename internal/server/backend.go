@@ -32,25 +32,29 @@ type backend struct {
 var _ api.Backend = (*backend)(nil)
 
 // leading is the reign, or who to ask instead.
-func (b *backend) leading() (*reign, error) {
+func (b *backend) leading(ctx context.Context) (*reign, error) {
 	if r := b.s.reign.Load(); r != nil {
 		return r, nil
 	}
-	return nil, b.notLeading()
+	return nil, b.notLeading(ctx)
 }
 
-func (b *backend) notLeading() error {
+func (b *backend) notLeading(ctx context.Context) error {
 	l := b.s.leadership()
-	if l.Leader {
+	switch {
+	case l.Leader:
 		return api.Unavailable("try again in a few seconds", "%s has just become leader and is still reading the records", b.s.cfg.Name)
+	case l.LeaderName != "" && l.LeaderName != b.s.cfg.Name:
+		return api.NotLeading(b.s.cfg.Name, l.LeaderName, b.s.cards.get(l.LeaderName).API)
 	}
-	return api.NotLeading(b.s.cfg.Name, l.LeaderName, b.s.cards.get(l.LeaderName).API)
+	now, _, _ := b.servers(ctx, "", 0)
+	return api.Leaderless(b.s.cfg.Name, now)
 }
 
 // told turns an error of the reign's end into who to ask instead.
-func (b *backend) told(err error) error {
+func (b *backend) told(ctx context.Context, err error) error {
 	if errors.Is(err, errNotLeading) || errors.Is(err, store.ErrDeposed) {
-		return b.notLeading()
+		return b.notLeading(ctx)
 	}
 	return err
 }
@@ -58,13 +62,13 @@ func (b *backend) told(err error) error {
 // see reads the engine between two steps. What it saw comes through a channel: a look that is given up may still run.
 func see[T any](ctx context.Context, b *backend, f func(*reign, *engine.Engine) T) (T, error) {
 	var none T
-	r, err := b.leading()
+	r, err := b.leading(ctx)
 	if err != nil {
 		return none, err
 	}
 	saw := make(chan T, 1)
 	if err := r.read(ctx, func(e *engine.Engine) { saw <- f(r, e) }); err != nil {
-		return none, b.told(err)
+		return none, b.told(ctx, err)
 	}
 	return <-saw, nil
 }
@@ -80,7 +84,7 @@ func (b *backend) Ready(ctx context.Context) error {
 
 // Ask implements api.Backend. Once put, a request takes its course, whether or not the client still waits for it.
 func (b *backend) Ask(ctx context.Context, ev engine.Asked) (api.Reply, error) {
-	r, err := b.leading()
+	r, err := b.leading(ctx)
 	if err != nil {
 		return api.Reply{}, err
 	}
@@ -98,7 +102,7 @@ func (b *backend) Ask(ctx context.Context, ev engine.Asked) (api.Reply, error) {
 	audited := b.audit(ctx, r, entry)
 	switch {
 	case err != nil:
-		return api.Reply{}, b.told(err)
+		return api.Reply{}, b.told(ctx, err)
 	case !reply.OK:
 		return api.Reply{}, b.refused(ctx, ev, reply.Text)
 	case audited != nil:
@@ -151,7 +155,7 @@ func (b *backend) audit(ctx context.Context, r *reign, entry api.AuditEntry) err
 
 // act does something that isn't the engine's, and writes it to the audit trail.
 func (b *backend) act(ctx context.Context, by, what, reason string, f func(context.Context, *reign) (string, error)) (string, error) {
-	r, err := b.leading()
+	r, err := b.leading(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -163,12 +167,12 @@ func (b *backend) act(ctx context.Context, by, what, reason string, f func(conte
 	if audited := b.audit(ctx, r, entry); audited != nil && err == nil {
 		text += " (but the audit trail could not be written: " + audited.Error() + ")"
 	}
-	return text, b.told(err)
+	return text, b.told(ctx, err)
 }
 
 // Arm implements api.Backend. Shadow mode is set before arming and never after, so that nothing is done in between.
 func (b *backend) Arm(ctx context.Context, a api.Arming) (api.Reply, error) {
-	if _, err := b.leading(); err != nil {
+	if _, err := b.leading(ctx); err != nil {
 		return api.Reply{}, err
 	}
 	left := 0

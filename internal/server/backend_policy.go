@@ -126,8 +126,8 @@ func (b *backend) ExplainPolicy(ctx context.Context, vm string) ([]api.PolicyVer
 }
 
 // Devices implements api.Backend.
-func (b *backend) Devices(_ context.Context, p api.Page) (api.Part[api.Device], error) {
-	if _, err := b.leading(); err != nil {
+func (b *backend) Devices(ctx context.Context, p api.Page) (api.Part[api.Device], error) {
+	if _, err := b.leading(ctx); err != nil {
 		return api.Part[api.Device]{}, err // only the leader checks them
 	}
 	states, more := b.s.fencing.statesAfter(p.After, p.Limit)
@@ -168,7 +168,7 @@ func device(st DeviceState) api.Device {
 
 // CheckDevices implements api.Backend.
 func (b *backend) CheckDevices(ctx context.Context, hosts []string) ([]api.Device, error) {
-	if _, err := b.leading(); err != nil {
+	if _, err := b.leading(ctx); err != nil {
 		return nil, err
 	}
 	if len(hosts) == 0 {

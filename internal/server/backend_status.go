@@ -35,9 +35,12 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	}
 	st.Servers, st.Leader, st.Epoch = b.servers(ctx, st.Leader, st.Epoch)
 	st.LeaderURL = s.cards.get(st.Leader).API
-	now, err := see(ctx, b, stand)
+	now, err := b.stands(ctx, st.Servers)
 	if err != nil {
 		st.Partial = err.Error()
+		if !st.Servers.Quorum && !st.Servers.Electing {
+			st.WaitingForYou = append(st.WaitingForYou, api.NoQuorum(st.Servers))
+		}
 		st.Hosts, st.Times = b.hostsFromHere(), safetyTimes(s.times)
 		st.Fencing = api.FencingStatus{Troubles: []api.FenceTrouble{}}
 		return st, nil
@@ -56,6 +59,14 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	st.WaitingForYou = append(st.WaitingForYou, waiting(now)...)
 	st.WaitingForYou = append(st.WaitingForYou, st.Servers.Alarms...)
 	return st, nil
+}
+
+// stands is what the leader knows. Why it isn't known here follows from how the servers stand, which has just been asked.
+func (b *backend) stands(ctx context.Context, servers api.Servers) (standing, error) {
+	if l := b.s.leadership(); b.s.reign.Load() == nil && l.LeaderName == "" && !l.Leader {
+		return standing{}, api.Leaderless(b.s.cfg.Name, servers)
+	}
+	return see(ctx, b, stand)
 }
 
 func stand(r *reign, e *engine.Engine) standing {
@@ -82,12 +93,20 @@ func stand(r *reign, e *engine.Engine) standing {
 func (b *backend) servers(ctx context.Context, leader string, epoch int64) (api.Servers, string, int64) {
 	is := b.s.store.Status(ctx)
 	out := api.Servers{Of: len(is.Members), Quorum: is.Quorum, Reason: is.QuorumReason, Members: []api.Member{}, Alarms: is.Alarms}
+	voices, voters := 0, 0
 	for _, m := range is.Members {
 		out.Members = append(out.Members, api.Member{Name: m.Name, Address: m.Address, Healthy: m.Healthy, Learner: m.Learner, Problem: m.Problem, Leader: m.Leader})
 		if m.Healthy {
 			out.Healthy++
 		}
+		if m.Healthy && !m.Learner {
+			voices++
+		}
+		if !m.Learner {
+			voters++
+		}
 	}
+	out.Electing = !out.Quorum && voices > voters/2 && is.Leader == ""
 	if old := b.s.outdated.Load(); old != nil {
 		out.Alarms = append(out.Alarms, *old)
 	}

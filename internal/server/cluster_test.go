@@ -2,12 +2,15 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/ninelives-ha/ninelives/internal/api"
 	"github.com/ninelives-ha/ninelives/internal/cloud/openstack"
 	"github.com/ninelives-ha/ninelives/internal/engine"
 	"github.com/ninelives-ha/ninelives/internal/sim/wire"
@@ -176,6 +179,29 @@ func waitLeader(t *testing.T, servers map[string]*Server) string {
 					return name
 				}
 			}
+		}
+	}
+}
+
+// TestQuorumLost: what is left of three servers says that there is no quorum, not that a dead one leads.
+func TestQuorumLost(t *testing.T) {
+	t.Parallel()
+	x := startTrio(t, 1)
+	x.end(t, waitLeader(t, x.servers))
+	x.end(t, waitLeader(t, x.servers))
+	for _, s := range x.servers {
+		b := &backend{s: s}
+		waitFor(t, "it says that there is no quorum", func() bool {
+			_, err := b.Hosts(t.Context(), api.Page{})
+			p, ok := errors.AsType[*api.Problem](err)
+			return ok && p.Status == 503 && p.Leader == "" && strings.HasPrefix(p.Detail, "no quorum: 1 of 3 servers answer")
+		})
+		st, err := b.Status(t.Context())
+		if err != nil || st.Leader != "" || st.Servers.Electing || !strings.HasPrefix(st.Partial, "no quorum: ") || len(st.WaitingForYou) != 1 {
+			t.Errorf("without a quorum, status is %+v %v", st, err)
+		}
+		if _, err := b.Arm(t.Context(), api.Arming{By: "admin"}); err == nil || !strings.Contains(err.Error(), "no quorum") {
+			t.Errorf("arm says %v", err)
 		}
 	}
 }
