@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) serverInitCommand() *cobra.Command {
-	var data, name, bundle string
+	var config, data, name, bundle string
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make the cluster's CA, and the bundle for further servers",
@@ -33,13 +33,31 @@ this; it makes everything itself. Run it as root or as the daemon's user; files 
 			if err := pki.ValidName(name); err != nil {
 				return usage(cmd, "--name: %v", err)
 			}
+			data, err := initIn(cmd, config, data)
+			if err != nil {
+				return err
+			}
 			return a.initServer(data, name, bundle)
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", server.DefaultConfig().Data, "data directory")
+	cmd.Flags().StringVar(&config, "config", defaultServerConfig, "the server's configuration file, which names the data directory")
+	cmd.Flags().StringVar(&data, "data", "", "data directory, without a configuration file")
+	cmd.MarkFlagsMutuallyExclusive("config", "data")
 	cmd.Flags().StringVar(&name, "name", "ninelives", "the cluster's name, shown in certificates; usually the cloud's")
 	cmd.Flags().StringVar(&bundle, "bundle-out", "", "write the bundle for further servers to this file")
 	return cmd
+}
+
+// initIn is the data directory to begin in: as --data says, else as the configuration; without one, the default.
+func initIn(cmd *cobra.Command, config, data string) (string, error) {
+	if data != "" {
+		return data, nil
+	}
+	if _, err := os.Stat(config); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("config") {
+		return server.DefaultConfig().Data, nil
+	}
+	cfg, err := loadServer(config)
+	return cfg.Data, err
 }
 
 // initServer makes CA, token and bundle; each only if it isn't there.

@@ -265,13 +265,17 @@ func has(m map[string]string, value string) bool {
 	return false
 }
 
-// loadCA reads this server's CA, or makes the first.
-func loadCA(dir, cluster string) (*pki.CA, error) {
+// loadCA reads this server's CA. Where it is the only one it makes the first: with others, each would make its own.
+func loadCA(dir, cluster string, servers int) (*pki.CA, error) {
 	ca, err := pki.Load(dir)
-	if errors.Is(err, pki.ErrNoCA) || errors.Is(err, fs.ErrNotExist) {
-		return pki.Init(dir, cluster, time.Now())
+	switch {
+	case !errors.Is(err, pki.ErrNoCA) && !errors.Is(err, fs.ErrNotExist):
+		return ca, err
+	case servers > 1:
+		return nil, fmt.Errorf("%s holds no CA, and this is one of %d servers (cluster.initial), which need the same: on the first one, "+
+			"`ninelives server init --bundle-out FILE` before its first start; on each other one start once with --bundle FILE", dir, servers)
 	}
-	return ca, err
+	return pki.Init(dir, cluster, time.Now())
 }
 
 // introduce tells a new reign's engine what agents said. Of those that aren't connected only the stores are known: what

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -30,7 +32,7 @@ func CheckBackup(ctx context.Context, path string) error { return store.CheckBac
 // Join lets the server with this configuration join a cluster that runs: it takes over the CA from a bundle, asks the
 // leader, through the agents' port of any server, and leaves in the data directory what the server's first start needs. It
 // gives the names of all servers. To do it again is fine until the server has started. waiting is told each reason to wait.
-func Join(ctx context.Context, cfg Config, bundle, through string, waiting func(reason string)) ([]string, error) {
+func Join(ctx context.Context, cfg Config, bundle, through string, waiting func(reason string)) (_ []string, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -45,6 +47,13 @@ func Join(ctx context.Context, cfg Config, bundle, through string, waiting func(
 	o := cfg.storeOptions(pkiDir, times.Permit, slog.New(slog.DiscardHandler))
 	if err := store.Vacant(o); err != nil {
 		return nil, fmt.Errorf("cannot join: %w", err)
+	}
+	if _, had := os.Stat(pkiDir); errors.Is(had, fs.ErrNotExist) {
+		defer func() {
+			if err != nil { // the next attempt may bring another bundle
+				err = errors.Join(err, os.RemoveAll(pkiDir))
+			}
+		}()
 	}
 	ca, err := pki.Import(pkiDir, bundle)
 	if err != nil {

@@ -152,7 +152,7 @@ func (s *Server) open() error {
 	}
 	var err error
 	pkiDir := filepath.Join(s.cfg.Data, "pki")
-	if s.ca, err = loadCA(pkiDir, clusterName(s.cfg)); err != nil {
+	if s.ca, err = loadCA(pkiDir, clusterName(s.cfg), len(s.cfg.Cluster.Initial)); err != nil {
 		return err
 	}
 	s.cluster = s.ca.Cluster()

@@ -120,8 +120,8 @@ func Import(dir, file string) (*CA, error) {
 			return nil, err
 		}
 		if old.Fingerprint() != ca.Fingerprint() {
-			return nil, fmt.Errorf("%s has the CA of cluster %s already, the bundle is of another CA (cluster %s)",
-				dir, old.Cluster(), ca.Cluster())
+			return nil, fmt.Errorf("%s has the CA of cluster %s already, the bundle is of another CA (cluster %s); if this server never belonged to that cluster, remove %s",
+				dir, old.Cluster(), ca.Cluster(), dir)
 		}
 		return old, nil
 	}
