@@ -69,15 +69,17 @@ type HostCounts struct {
 
 // IncidentSummary is a line of the status screen.
 type IncidentSummary struct {
-	ID      string               `json:"id"`
-	Host    string               `json:"host"`
-	Verdict engine.Verdict       `json:"verdict"`
-	Phase   engine.Phase         `json:"phase"`
-	Since   time.Time            `json:"since" doc:"When the verdict was reached"`
-	Now     string               `json:"now" doc:"What is going on, in words"`
-	Text    string               `json:"text" doc:"How its VMs stand, in words"`
-	VMs     int                  `json:"vms"`
-	Counts  map[engine.State]int `json:"counts" doc:"VMs by state"`
+	ID      string         `json:"id"`
+	Host    string         `json:"host"`
+	Verdict engine.Verdict `json:"verdict"`
+	Phase   engine.Phase   `json:"phase"`
+	Since   time.Time      `json:"since" doc:"When the verdict was reached"`
+	Now     string         `json:"now" doc:"What is going on, in words"`
+	Text    string         `json:"text" doc:"How its VMs stand, in words"`
+	VMs     int            `json:"vms"`
+	// Unplanned as in an incident.
+	Unplanned int                  `json:"unplanned,omitempty" doc:"How many VMs the host has, as last listed, while no plan counts them yet"`
+	Counts    map[engine.State]int `json:"counts" doc:"VMs by state"`
 }
 
 // HeldBy is an interlock of one incident.

@@ -69,7 +69,8 @@ type Device struct {
 	Working  bool      `json:"working" doc:"It could fence now"`
 	Trouble  string    `json:"trouble,omitempty"`
 	Since    time.Time `json:"since,omitzero" doc:"Since when it works, or doesn't"`
-	Power    string    `json:"power" enum:"on,off,unknown"`
+	Power    string    `json:"power" enum:"on,off,unknown" doc:"As last read, whoever read it"`
+	PowerAt  time.Time `json:"power_at,omitzero" doc:"When it read so"`
 	Identity string    `json:"identity,omitempty" doc:"The machine it says it switches"`
 	Checked  time.Time `json:"checked,omitzero"`
 	Steps    []Step    `json:"steps,omitempty"`

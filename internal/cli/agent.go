@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ninelives-ha/ninelives/internal/agent"
+	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 )
 
 // joinTime bounds joining; the unit starts an agent anew that could not.
@@ -42,8 +43,11 @@ deploy/agent.yaml is a sample that documents every key.`,
 			if err != nil {
 				return err
 			}
-			token, err := a.joinToken(cmd, token, tokenFile)
+			token, from, err := a.joinToken(cmd, token, tokenFile)
 			if err != nil {
+				return err
+			}
+			if err := mayJoin(cfg, token, from); err != nil {
 				return err
 			}
 			agent.LimitProcess()
@@ -63,20 +67,42 @@ func loadAgent(path string) (agent.Config, error) {
 	return agent.LoadConfig(path)
 }
 
-func (a *app) joinToken(cmd *cobra.Command, token, file string) (string, error) {
+// joinToken is the one-time token, and where it came from.
+func (a *app) joinToken(cmd *cobra.Command, token, file string) (text, from string, err error) {
 	switch {
 	case token != "" && file != "":
-		return "", usage(cmd, "--token and --token-file are both given")
+		return "", "", usage(cmd, "--token and --token-file are both given")
 	case file != "":
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return "", fmt.Errorf("cannot read the token: %w", err)
+			return "", "", fmt.Errorf("cannot read the token: %w", err)
 		}
-		return strings.TrimSpace(string(text)), nil
+		return strings.TrimSpace(string(text)), file, nil
 	case token != "":
-		return strings.TrimSpace(token), nil
+		return strings.TrimSpace(token), "--token", nil
 	default:
-		return strings.TrimSpace(a.env.Getenv("NINELIVES_TOKEN")), nil
+		return strings.TrimSpace(a.env.Getenv(tokenVariable)), tokenVariable, nil
+	}
+}
+
+const tokenVariable = "NINELIVES_TOKEN"
+
+// mayJoin refuses a token that is none, before anybody is asked. A host that has joined needs none, so any will do.
+func mayJoin(cfg agent.Config, token, from string) error {
+	if token == "" {
+		return nil
+	}
+	if joined, err := agent.Joined(cfg); err != nil || joined {
+		return err
+	}
+	_, err := pki.ParseToken(token)
+	switch {
+	case err == nil:
+		return nil
+	case from == tokenVariable:
+		return fmt.Errorf("cannot join with what %s holds: %w\nThe commands read the admin token from the same variable: is it that one? Give this host's own: --token-file FILE, or unset it", from, err)
+	default:
+		return fmt.Errorf("cannot join with the token from %s: %w", from, err)
 	}
 }
 

@@ -58,7 +58,15 @@ func needReason(cmd *cobra.Command, reason, why string) error {
 	return nil
 }
 
-// confirm asks people to type a word before something dangerous. A program can't be asked: it must have said --yes.
+// mayAsk refuses what people must confirm where nobody can be asked, before anything is done.
+func (a *app) mayAsk(cmd *cobra.Command, yes bool) error {
+	if yes || a.env.InTerminal {
+		return nil
+	}
+	return usage(cmd, "%s needs --yes where nobody can be asked (standard input is no terminal); nothing was done", cmd.CommandPath())
+}
+
+// confirm asks people to type a word before something dangerous. A program can't be asked: see mayAsk.
 func (a *app) confirm(cmd *cobra.Command, word, danger string) error {
 	fmt.Fprintf(a.env.Stderr, "%s\nType %s to go on: ", danger, word)
 	typed, err := bufio.NewReader(a.env.Stdin).ReadString('\n')

@@ -76,7 +76,7 @@ func (s *site) removesAndSavesWrongly(bundle string) (backup string) {
 	lead := s.leader()
 	follower := three[slices.IndexFunc(three, func(n string) bool { return n != lead })]
 	s.wants(2, "--reason", "cluster", "remove", "server-3", "--yes")
-	s.wants(1, "--yes", "cluster", "remove", "server-3", "--reason", "test")
+	s.wants(2, "needs --yes", "cluster", "remove", "server-3", "--reason", "test")
 	s.wants(1, "no server has this name", "cluster", "remove", "server-9", "--reason", "test", "--yes")
 	s.wants(1, "doesn't remove itself", "cluster", "remove", lead, "--reason", "test", "--yes")
 	s.wants(1, "works, so it needn't be replaced", "cluster", "replace", follower, "--reason", "test")
@@ -177,8 +177,8 @@ func (s *site) losesTheMajority(backup, bundle string) {
 	_, text := s.says("status")
 	s.t.Log(text)
 	s.until("server-1 knows that nobody leads", func() bool { return s.leader() == "" })
-	s.wants(4, "no server is known to lead", "cluster", "remove", "server-3", "--reason", "test", "--yes")
-	s.wants(4, "no server is known to lead", "cluster", "replace", "server-3", "--reason", "test", "--yes")
+	s.wants(4, "no quorum: ", "cluster", "remove", "server-3", "--reason", "test", "--yes")
+	s.wants(4, "no quorum: ", "cluster", "replace", "server-3", "--reason", "test", "--yes")
 	s.wants(4, "quorum", "cluster", "backup", s.path("backup2"))
 	if _, err := os.Stat(s.path("backup2")); err == nil {
 		s.t.Error("half a backup is left")

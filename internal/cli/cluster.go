@@ -109,12 +109,15 @@ To put another machine in its place: ninelives cluster replace.`,
 		},
 	}
 	reasonFlag(cmd, &reason, "why (needed)")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask; needed where standard input is no terminal")
 	return cmd
 }
 
 func (a *app) removeServer(cmd *cobra.Command, name, reason string, yes bool) error {
 	if err := needReason(cmd, reason, "the audit trail keeps it"); err != nil {
+		return err
+	}
+	if err := a.mayAsk(cmd, yes); err != nil {
 		return err
 	}
 	if !yes {
@@ -164,13 +167,13 @@ agent that is down meanwhile needs one server of its agent.yaml that still works
 		},
 	}
 	reasonFlag(cmd, &reason, "why (needed)")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask, also if it works")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask, also if it works; needed where standard input is no terminal")
 	return cmd
 }
 
 // notInBackup says what a backup lacks.
-const notInBackup = `The CA's key, the admin token and the secrets that devices refer to are not in it: keep the bundle ("ninelives server init
---bundle-out FILE") in a safe place apart from it.`
+const notInBackup = `The CA's key, the admin token and the secrets that devices refer to are not in it: keep one copy of the bundle
+("ninelives server init --bundle-out FILE") offline, apart from the backups and the servers.`
 
 func (a *app) clusterBackupCommand() *cobra.Command {
 	return &cobra.Command{
@@ -292,7 +295,7 @@ Run it as root or as the daemon's user.`,
 			if err := giveAllTo(whose, cfg.Data); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.env.Stdout, "%s may join %s. Start it now (systemctl start ninelives-server), and delete the bundle.\n", cfg.Name, strings.Join(servers, ", "))
+			fmt.Fprintf(a.env.Stdout, "%s may join %s. Start it now (systemctl start ninelives-server), and delete the bundle here; one copy is kept offline.\n", cfg.Name, strings.Join(servers, ", "))
 			return nil
 		},
 	}

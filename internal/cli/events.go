@@ -200,7 +200,7 @@ func ended(i api.IncidentDetail) bool {
 func (a *app) watched(i api.IncidentDetail) error {
 	held := i.Counts[engine.Held] + i.Counts[engine.Failed] + i.Counts[engine.Unaccounted]
 	if a.conn.output != formatJSON {
-		fmt.Fprintf(a.env.Stdout, "Incident %s of %s is %s: %s.\n", i.ID, i.Host, i.Phase, countsText(i.Counts, i.VMs))
+		fmt.Fprintf(a.env.Stdout, "Incident %s of %s is %s: %s.\n", i.ID, i.Host, i.Phase, countsText(i.Incident))
 	}
 	if held > 0 || len(i.Interlocks) > 0 {
 		return exitCode(exitHeld)

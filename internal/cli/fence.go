@@ -62,13 +62,13 @@ func (p *page) devices(list []api.Device, oneHost bool) {
 		if note == "" {
 			note = d.Why
 		}
-		row := []string{fmt.Sprint(d.Level), d.Device, yesNo(d.Bound), yesNo(d.Working), dash(d.Power), p.ago(d.Since), dash(note)}
+		row := []string{fmt.Sprint(d.Level), d.Device, yesNo(d.Bound), yesNo(d.Working), dash(d.Power), p.ago(d.Checked), dash(note)}
 		if !oneHost {
 			row = append([]string{d.Host}, row...)
 		}
 		rows = append(rows, row)
 	}
-	head := "LEVEL DEVICE BOUND WORKS POWER SINCE NOTE"
+	head := "LEVEL DEVICE BOUND WORKS POWER CHECKED NOTE"
 	if !oneHost {
 		head = "HOST " + head
 	}
@@ -115,7 +115,7 @@ func (p *page) steps(list []api.Device) {
 			}
 			rows = append(rows, []string{s.Name, grade + colon(s.Words)})
 		}
-		rows = append(rows, []string{"it reads", dash(d.Power)}, []string{"identity", dash(d.Identity)})
+		rows = append(rows, []string{"it reads", dash(d.Power) + p.readAt(d)}, []string{"identity", dash(d.Identity)})
 		if d.Via != "" {
 			rows = append(rows, []string{"through", d.Via})
 		}
@@ -124,6 +124,14 @@ func (p *page) steps(list []api.Device) {
 		}
 		p.rows(rows)
 	}
+}
+
+// readAt is when its power was read, where that isn't the check's reading.
+func (p *page) readAt(d api.Device) string {
+	if d.PowerAt.IsZero() || d.PowerAt.Equal(d.Checked) {
+		return ""
+	}
+	return ", " + p.ago(d.PowerAt) + " ago"
 }
 
 func (a *app) fenceCheckCommand() *cobra.Command {

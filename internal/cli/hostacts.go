@@ -132,8 +132,8 @@ name; --yes leaves that out, and a script, which can't be asked, must give it.`,
 
 // dangerous asks people first, telling them how the host stands, and then makes the request.
 func (a *app) dangerous(cmd *cobra.Command, yes bool, host, danger string, request func(context.Context, *client.Client) (api.Reply, error)) error {
-	if !yes && !a.env.InTerminal {
-		return usage(cmd, "%s needs --yes where nobody can be asked (standard input is no terminal); nothing was done", cmd.CommandPath())
+	if err := a.mayAsk(cmd, yes); err != nil {
+		return err
 	}
 	c, err := a.dial(cmd)
 	if err != nil {

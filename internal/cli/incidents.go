@@ -60,14 +60,20 @@ func (p *page) incidents(list []api.Incident, state, host string) {
 	}
 	var rows [][]string
 	for _, i := range list {
-		rows = append(rows, []string{i.ID, i.Host, string(i.Verdict), p.clock(i.Stages.Verdict), string(i.Phase), countsText(i.Counts, i.VMs), dash(locksText(i.Interlocks))})
+		rows = append(rows, []string{i.ID, i.Host, string(i.Verdict), dash(i.Mode), p.clock(i.Stages.Verdict), string(i.Phase), countsText(i), dash(locksText(i.Interlocks))})
 	}
-	p.table("INCIDENT HOST VERDICT AT PHASE VMS WAITS", rows)
+	p.table("INCIDENT HOST VERDICT CODE AT PHASE VMS WAITS", rows)
 }
 
 // countsText says how an incident's VMs stand: "16 of 20 back, 1 held".
-func countsText(counts map[engine.State]int, all int) string {
-	if all == 0 {
+func countsText(i api.Incident) string {
+	counts, all := i.Counts, i.VMs
+	switch {
+	case i.Unplanned > 0 && i.Phase == engine.PhaseAlert:
+		return count(i.Unplanned, "VM") + ", left alone"
+	case i.Unplanned > 0:
+		return count(i.Unplanned, "VM") + ", not planned yet"
+	case all == 0:
 		return "no VMs"
 	}
 	parts := []string{fmt.Sprintf("%d of %d back", counts[engine.Recovered], all)}
@@ -109,7 +115,7 @@ reason, and the story line by line.`,
 }
 
 func (p *page) incident(i api.IncidentDetail) {
-	p.line("Incident %s: %s is %s, %s. %s.", i.ID, i.Host, i.Verdict, i.Phase, countsText(i.Counts, i.VMs))
+	p.line("Incident %s%s: %s is %s, %s. %s.", i.ID, in(i.Mode), i.Host, i.Verdict, i.Phase, countsText(i.Incident))
 	for _, e := range i.Evidence {
 		p.line("  %s", words(e))
 	}
@@ -122,7 +128,11 @@ func (p *page) incident(i api.IncidentDetail) {
 	p.gap()
 	p.rows(stageRows(i.Incident.Incident))
 	p.gap()
-	p.recoveries(i.Guests)
+	if len(i.Guests) == 0 {
+		p.line("VMs: %s.", countsText(i.Incident))
+	} else {
+		p.recoveries(i.Guests)
+	}
 	if len(i.Log) > 0 {
 		p.gap()
 		var rows [][]string
@@ -208,10 +218,6 @@ func takenOutText(o engine.TakenOut) string {
 }
 
 func (p *page) recoveries(guests []api.Recovery) {
-	if len(guests) == 0 {
-		p.line("No VMs.")
-		return
-	}
 	var rows [][]string
 	for _, r := range guests {
 		rows = append(rows, []string{fmt.Sprint(r.Order), r.VM.Name, short(r.VM.ID), fmt.Sprint(r.Priority), string(r.State), dash(whereTo(r)), dash(r.Reason)})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -60,12 +61,26 @@ func writeYAML(w io.Writer, document any) error {
 // plain takes JSON's brackets and quotes away; the encoder puts back the quotes that are needed.
 func plain(n *yaml.Node) {
 	empty := len(n.Content) == 0 && n.Kind != yaml.ScalarNode
-	if !empty {
+	if !empty && !oldScalar(n) {
 		n.Style = 0
 	}
 	for _, c := range n.Content {
 		plain(c)
 	}
+}
+
+// oldScalar is a string that readers of YAML 1.1 take for something else: a bool (yaml.org/type/bool.html), or a number in
+// base 60 (02:11:45).
+func oldScalar(n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode || n.Style&yaml.DoubleQuotedStyle == 0 {
+		return false
+	}
+	switch strings.ToLower(n.Value) {
+	case "y", "n", "yes", "no", "on", "off", "true", "false":
+		return true
+	}
+	digits := strings.Trim(n.Value, "0123456789_.+-")
+	return digits != "" && strings.Trim(n.Value, "0123456789_.+-:") == ""
 }
 
 // orEmpty makes a list that programs see as [] and not as null.

@@ -24,7 +24,8 @@ func (a *app) serverInitCommand() *cobra.Command {
 		Long: `Makes what a cluster begins with, in the first server's data directory: the CA and the admin token. Where they are
 there already they are kept. With --bundle-out it writes the bundle that further servers need at their first start.
 
-The bundle holds the CA's key: carry it safely, and delete it when all servers have started. A single server needs none of
+The bundle holds the CA's key: carry it safely, delete it on every server when all have started, and
+keep one copy offline, apart from the servers and the backups. A single server needs none of
 this; it makes everything itself. Run it as root or as the daemon's user; files get the owner of the data directory.`,
 		Example: `  ninelives server init --name mycloud --bundle-out /root/ninelives.bundle
   scp /root/ninelives.bundle server-2:/root/ && rm /root/ninelives.bundle`,
@@ -99,7 +100,7 @@ func (a *app) initServer(data, name, bundle string) error {
 	if err := ca.Export(bundle); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.env.Stdout, "The bundle is %s. It holds the CA's key: on each further server once\n  ninelives server --bundle FILE\nand then delete it everywhere.\n", bundle)
+	fmt.Fprintf(a.env.Stdout, "The bundle is %s. It holds the CA's key: on each further server once\n  ninelives server --bundle FILE\nThen delete it on every server; keep one copy offline, apart from them.\n", bundle)
 	return nil
 }
 

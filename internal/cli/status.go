@@ -151,11 +151,7 @@ func (p *page) hostsText(s api.Status) string {
 	}
 	parts := []string{count(h.Up, "host") + " up"}
 	if down := h.ByVerdict[string(engine.Off)] + h.ByVerdict[string(engine.Dead)]; down > 0 {
-		text := fmt.Sprintf("%d down", down)
-		if slices.ContainsFunc(s.Incidents, func(i api.IncidentSummary) bool { return recovering(i.Phase) }) {
-			text += " and being recovered"
-		}
-		parts = append(parts, p.paint(red, text))
+		parts = append(parts, p.paint(red, fmt.Sprintf("%d down", down)+downText(s, down)))
 	}
 	if h.Suspect > 0 {
 		parts = append(parts, p.paint(yellow, fmt.Sprintf("%d suspect", h.Suspect)))
@@ -172,6 +168,36 @@ func (p *page) hostsText(s api.Status) string {
 		parts = append(parts, fmt.Sprintf("%d in maintenance", h.Maintenance))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// downText says how many of the hosts that are down are being recovered, and how many wait.
+func downText(s api.Status, down int) string {
+	waits := map[string]bool{}
+	for _, l := range s.Interlocks {
+		waits[l.Incident] = true
+	}
+	going, held := 0, 0
+	for _, i := range s.Incidents {
+		switch down := i.Verdict == engine.Off || i.Verdict == engine.Dead; {
+		case down && waits[i.ID] && i.Phase != engine.PhaseRecovered:
+			held++
+		case down && recovering(i.Phase):
+			going++
+		}
+	}
+	switch {
+	case held > 0 && going > 0:
+		return fmt.Sprintf(" (%d being recovered, %d held)", going, held)
+	case held > 0 && held >= down:
+		return " and held"
+	case held > 0:
+		return fmt.Sprintf(" (%d held)", held)
+	case going > 0 && going < down:
+		return fmt.Sprintf(" (%d being recovered)", going)
+	case going > 0:
+		return " and being recovered"
+	}
+	return ""
 }
 
 func recovering(ph engine.Phase) bool {
@@ -227,8 +253,25 @@ func (p *page) openIncidents(s api.Status) {
 		rows = append(rows, []string{i.ID, i.Host, string(i.Verdict), p.ago(i.Since), i.Now, dash(i.Text)})
 	}
 	p.table("INCIDENT HOST VERDICT SINCE NOW VMS", rows)
-	for _, l := range s.Interlocks {
-		p.line("%s waits%s: %s", l.Incident, p.sinceText(l.Since), words(l.Reason))
+	p.interlocks(s.Interlocks)
+}
+
+// interlocks says each reason once, with all the incidents that it holds.
+func (p *page) interlocks(list []api.HeldBy) {
+	held := map[string][]string{}
+	for _, l := range list {
+		held[l.Reason] = append(held[l.Reason], l.Incident)
+	}
+	for _, l := range list {
+		ids := held[l.Reason]
+		delete(held, l.Reason)
+		switch len(ids) {
+		case 0: // said already
+		case 1:
+			p.line("%s waits%s: %s", l.Incident, p.sinceText(l.Since), words(l.Reason))
+		default:
+			p.line("%s wait%s: %s", strings.Join(ids, ", "), p.sinceText(l.Since), words(l.Reason))
+		}
 	}
 }
 

@@ -44,3 +44,12 @@ func (r *Refused) Error() string {
 func (r *Refused) Is(target error) bool {
 	return target == ErrNotFound && r.Status == http.StatusNotFound && r.RequestID != ""
 }
+
+// LoginError is why the cloud didn't let us in: the same for everything that is asked of it.
+type LoginError struct{ Err error }
+
+// Error is the reason alone.
+func (e *LoginError) Error() string { return e.Err.Error() }
+
+// Unwrap gives ErrUnauthorized or ErrUnavailable.
+func (e *LoginError) Unwrap() error { return e.Err }

@@ -239,7 +239,14 @@ func (e *Engine) retry(ev Asked) (string, error) {
 		in.Phase = PhaseResurrecting
 	}
 	e.tell(in, fmt.Sprintf("%s: another try (%d VMs)", ev.By, n))
-	return fmt.Sprintf("incident %s goes on; %d VMs are tried again", in.ID, n), nil
+	text := fmt.Sprintf("incident %s goes on", in.ID)
+	if locks := e.mayAct(in); len(locks) > 0 {
+		text += " once nothing holds it: " + locks[0].Reason
+	}
+	if n > 0 {
+		text += fmt.Sprintf("; %d VMs are tried again", n)
+	}
+	return text, nil
 }
 
 func (e *Engine) openByID(id string) (*Incident, error) {

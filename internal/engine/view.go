@@ -30,6 +30,8 @@ type IncidentView struct {
 	Mode   string        `json:"mode"`
 	Counts map[State]int `json:"counts"`
 	VMs    int           `json:"vms"`
+	// Unplanned is how many VMs the host has, as last listed, before a plan counts them: then VMs is 0.
+	Unplanned int `json:"unplanned,omitempty"`
 }
 
 // Hosts returns all hosts, by name.
@@ -119,7 +121,20 @@ func (e *Engine) incidentView(in *Incident) IncidentView {
 	for _, r := range e.vms[in.ID] {
 		v.Counts[r.State]++
 	}
+	if h := e.hosts[in.Host]; h != nil && v.VMs == 0 && in.unplanned() {
+		v.Unplanned = len(h.vms)
+	}
 	return v
+}
+
+// unplanned: its VMs have not been listed for it yet.
+func (in *Incident) unplanned() bool {
+	switch in.Phase {
+	case PhaseAlert, PhaseOpen, PhaseFencing, PhaseTakingOut:
+		return true
+	default:
+		return false
+	}
 }
 
 func (e *Engine) recoveryViews(in *Incident) []Recovery {

@@ -100,7 +100,7 @@ func failures(modes []engine.Mode) []byte {
 	for _, m := range modes {
 		fmt.Fprintf(&b, "\n## %s\n\n**%s** (verdict `%s`, %s)\n\n- Seen: %s.\n- Done: %s.\n", m.Code, m.Title, m.Verdict, m.Severity, m.Seen, m.Done)
 		for i, code := range m.Hides {
-			fmt.Fprintf(&b, "%s%s (%s)", []string{"- Only consequences of it: ", ", "}[min(i, 1)], code, cmp.Or(titles[code], "unknown"))
+			fmt.Fprintf(&b, "%s%s (%s)", []string{"- While this is so, these follow from it and get no incident of their own: ", ", "}[min(i, 1)], code, cmp.Or(titles[code], "unknown"))
 		}
 		if len(m.Hides) > 0 {
 			b.WriteString(".\n")

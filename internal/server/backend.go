@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,6 +85,11 @@ func (b *backend) Ready(ctx context.Context) error {
 
 // Ask implements api.Backend. Once put, a request takes its course, whether or not the client still waits for it.
 func (b *backend) Ask(ctx context.Context, ev engine.Asked) (api.Reply, error) {
+	return b.ask(ctx, ev, "")
+}
+
+// ask is Ask; forced is what was set aside by force, for the audit trail.
+func (b *backend) ask(ctx context.Context, ev engine.Asked, forced string) (api.Reply, error) {
 	r, err := b.leading(ctx)
 	if err != nil {
 		return api.Reply{}, err
@@ -98,6 +104,10 @@ func (b *backend) Ask(ctx context.Context, ev engine.Asked) (api.Reply, error) {
 	entry := api.AuditEntry{Who: ev.By, What: whatAsked(ev), Reason: ev.Reason, OK: reply.OK, Reply: reply.Text}
 	if err != nil {
 		entry.Reply = "unknown: " + err.Error()
+	}
+	if forced != "" {
+		entry.What += " by force"
+		entry.Reply += "; " + forced
 	}
 	audited := b.audit(ctx, r, entry)
 	switch {
@@ -175,17 +185,26 @@ func (b *backend) Arm(ctx context.Context, a api.Arming) (api.Reply, error) {
 	if _, err := b.leading(ctx); err != nil {
 		return api.Reply{}, err
 	}
-	left := 0
-	if !a.Shadow && !a.Force {
-		var err error
-		if left, err = b.mayArm(ctx, a); err != nil {
-			return api.Reply{}, err
-		}
+	left, forced := 0, ""
+	var err error
+	switch {
+	case a.Shadow:
+	case a.Force:
+		forced, err = b.overridden(ctx)
+	default:
+		left, err = b.mayArm(ctx, a)
+	}
+	if err != nil {
+		return api.Reply{}, err
 	}
 	if err := b.setShadow(ctx, a); err != nil {
 		return api.Reply{}, err
 	}
-	r, err := b.Ask(ctx, engine.Asked{By: a.By, Verb: engine.Arm, Reason: a.Reason})
+	r, err := b.ask(ctx, engine.Asked{By: a.By, Verb: engine.Arm, Reason: a.Reason}, forced)
+	if err == nil && forced != "" {
+		b.s.trail.note(engine.Note{Severity: engine.Warning, Text: fmt.Sprintf("%s armed by force; %s", a.By, forced)})
+		r.Text += " by force; " + forced
+	}
 	if err == nil && left > 0 {
 		r.Text += fmt.Sprintf("; `ninelives doctor` finds %d errors that would stop a recovery or make it worse", left)
 	}
@@ -206,6 +225,24 @@ func (b *backend) setShadow(ctx context.Context, a api.Arming) error {
 	}
 	_, err = b.Ask(ctx, ask)
 	return err
+}
+
+// overridden is what doctor finds against arming and an operator sets aside: it must be found in the audit trail later.
+func (b *backend) overridden(ctx context.Context) (string, error) {
+	d, err := b.Doctor(ctx)
+	if err != nil {
+		return "", err
+	}
+	var against []string
+	for _, f := range d.Findings {
+		if f.Forbids {
+			against = append(against, f.Title+": "+f.What)
+		}
+	}
+	if len(against) == 0 {
+		return "doctor found nothing against it", nil
+	}
+	return "set aside: " + strings.Join(against, "; "), nil
 }
 
 // mayArm refuses while doctor finds what forbids it, and counts the other errors.

@@ -108,6 +108,9 @@ func (b *backend) DiffPolicy(ctx context.Context, f api.File) (api.PolicyDiff, e
 		return api.PolicyDiff{}, err
 	}
 	vms := is.facts()
+	if len(vms) == 0 && b.s.inventory.unread() {
+		return api.PolicyDiff{}, b.unlisted()
+	}
 	changes := append([]policy.Change{}, policy.Diff(is.policy, p, vms)...)
 	return api.PolicyDiff{Old: is.policy.Version(), New: p.Version(), VMs: len(vms), Changes: changes, Advice: advice(p)}, nil
 }
@@ -120,7 +123,7 @@ func (b *backend) ExplainPolicy(ctx context.Context, vm string) ([]api.PolicyVer
 		out = append(out, api.PolicyVerdict{VM: v.Facts, Host: v.Host, Decision: is.policy.Decide(v.Facts), Steps: is.policy.Explain(v.Facts)})
 	}
 	if err == nil && len(out) == 0 {
-		err = noVM(vm)
+		err = b.noVM(vm)
 	}
 	return out, err
 }
@@ -152,9 +155,10 @@ func device(st DeviceState) api.Device {
 		Host: st.Host, Level: st.Level, Device: st.Device, Driver: st.Driver, Via: st.Via, Bound: st.Bound, Why: st.Why,
 		Working: st.Working, Trouble: st.Trouble, Since: st.Since, Power: "unknown", Identity: either(h.Found.UUID, h.Found.Serial), Checked: h.At,
 	}
-	if h.State == fence.StateOn || h.State == fence.StateOff {
-		d.Power = string(h.State)
+	if st.Power.State == fence.StateOn || st.Power.State == fence.StateOff {
+		d.Power = string(st.Power.State)
 	}
+	d.PowerAt = st.Power.At
 	if !h.At.IsZero() {
 		for _, s := range []struct {
 			name string

@@ -271,8 +271,12 @@ func TestArmIsRefusedBesideAnotherService(t *testing.T) {
 	if r, err := cl.Arm(ctx, api.ArmRequest{Shadow: true}); err != nil || !strings.Contains(r.Text, "shadow") {
 		t.Errorf("shadow mode only watches: %+v %v", r, err)
 	}
-	if r, err := cl.Arm(ctx, api.ArmRequest{Force: true, Reason: "it was me"}); err != nil || r.Text != "armed" {
+	if r, err := cl.Arm(ctx, api.ArmRequest{Force: true, Reason: "it was me"}); err != nil || !strings.HasPrefix(r.Text, "armed by force; set aside: ") || !strings.Contains(r.Text, "u-masakari") {
 		t.Errorf("forced: %+v %v", r, err)
+	}
+	trail, err := cl.Audit(ctx, time.Time{})
+	if last := len(trail) - 1; err != nil || last < 0 || trail[last].What != "arm by force" || !strings.Contains(trail[last].Reply, "u-masakari") {
+		t.Errorf("the audit trail doesn't tell of the force: %+v %v", trail, err)
 	}
 	if st, _ := cl.Status(ctx); !st.Switches.Armed || st.Switches.Shadow {
 		t.Errorf("after the force: %+v", st.Switches)
@@ -294,6 +298,10 @@ func TestWithoutTheCloudTheServerStandsReady(t *testing.T) {
 	if err != nil || len(d.Findings) == 0 || d.Findings[0].Code != "cloud-unreachable" {
 		t.Errorf("doctor: %+v %v", d, err)
 	}
+	_, err = cl.DiffPolicy(t.Context(), api.File{Path: "p", Source: pets})
+	problemOf(t, err, 503, "the VMs could not be listed yet")
+	_, err = cl.ExplainPolicy(t.Context(), "db-1")
+	problemOf(t, err, 503, "the VMs could not be listed yet")
 	_, err = cl.Arm(t.Context(), api.ArmRequest{}) // nobody knows whether another service evacuates
 	problemOf(t, err, 409, "refused")
 }

@@ -133,13 +133,22 @@ func (b *backend) VMs(ctx context.Context, host, project string, p api.Page) (ap
 func (b *backend) VM(ctx context.Context, idOrName string) ([]api.VM, error) {
 	out, _, err := b.explain(ctx, idOrName)
 	if err == nil && len(out) == 0 {
-		err = noVM(idOrName)
+		err = b.noVM(idOrName)
 	}
 	return out, err
 }
 
-func noVM(idOrName string) error {
+func (b *backend) noVM(idOrName string) error {
+	if b.s.inventory.unread() {
+		return b.unlisted()
+	}
 	return api.NotFound("`ninelives vm list` shows all; VMs are listed once a minute", "there is no VM with the id or name %q", idOrName)
+}
+
+// unlisted: nobody knows which VMs there are.
+func (b *backend) unlisted() error {
+	why, _ := b.s.inventory.troubled()
+	return api.Unavailable("see the cloud's part of `ninelives doctor`; VMs are listed once a minute", "the VMs could not be listed yet: %s", either(why, "they are being read"))
 }
 
 // Plan implements api.Backend.

@@ -13,7 +13,7 @@ import (
 func summary(in api.IncidentDetail) api.IncidentSummary {
 	return api.IncidentSummary{
 		ID: in.ID, Host: in.Host, Verdict: in.Verdict, Phase: in.Phase, Since: in.Stages.Verdict,
-		Now: goingOn(in), Text: vmsInWords(in), VMs: in.VMs, Counts: in.Counts,
+		Now: goingOn(in), Text: vmsInWords(in), VMs: in.VMs, Unplanned: in.Unplanned, Counts: in.Counts,
 	}
 }
 
@@ -21,7 +21,7 @@ func summary(in api.IncidentDetail) api.IncidentSummary {
 func goingOn(in api.IncidentDetail) string {
 	waits := ""
 	if len(in.Interlocks) > 0 {
-		waits = "waits: " + in.Interlocks[0].Reason
+		waits = "waits: " + in.Interlocks[0].Code // the sentence stands below, once
 		if n := len(in.Interlocks) - 1; n > 0 {
 			waits += fmt.Sprintf(" (and %d more)", n)
 		}
@@ -68,7 +68,12 @@ func join(a, b string) string {
 
 // vmsInWords is the last column of the screen: "16 of 20 back, 1 held: no host sees its disk".
 func vmsInWords(in api.IncidentDetail) string {
-	if in.VMs == 0 {
+	switch {
+	case in.Unplanned > 0 && in.Phase == engine.PhaseAlert:
+		return fmt.Sprintf("%d VMs, left alone", in.Unplanned)
+	case in.Unplanned > 0:
+		return fmt.Sprintf("%d VMs, not planned yet", in.Unplanned)
+	case in.VMs == 0:
 		return "none"
 	}
 	text := fmt.Sprintf("%d of %d back", in.Counts[engine.Recovered], in.VMs)

@@ -231,3 +231,27 @@ func TestFencingStatusCountsWholeLevels(t *testing.T) {
 		t.Errorf("%+v; want 3 hosts, 1 (a, by its second level) fenceable, 3 troubles (a's bmc, b's psu2, c's lack)", got)
 	}
 }
+
+// The power that is shown is the latest reading, whoever made it; the login that fails is told once for all readings.
+func TestTheLatestReadingIsShown(t *testing.T) {
+	s := bare(t, &quietCloud{}, Options{})
+	d := &plug{id: "bmc"}
+	checked := time.Now()
+	m := &machine{levels: [][]fence.Device{{d}}, health: map[string]DeviceState{"bmc": {Host: "a", Device: "bmc", Health: fence.Health{At: checked, State: fence.StateOn}}}}
+	s.fencing.install("a", m)
+	s.fencing.saw(m, "bmc", fence.Reading{State: fence.StateOff, At: checked.Add(-time.Second)})
+	if got := device(s.fencing.states()[0]); got.Power != "on" || !got.PowerAt.Equal(checked) {
+		t.Errorf("before: %+v", got)
+	}
+	s.fencing.saw(m, "bmc", fence.Reading{State: fence.StateOff, At: checked.Add(time.Second)})
+	if got := device(s.fencing.states()[0]); got.Power != "off" || !got.PowerAt.After(checked) || !got.Checked.Equal(checked) {
+		t.Errorf("after a fence: %+v", got)
+	}
+	login := &cloud.LoginError{Err: errors.New("Keystone doesn't accept admin")}
+	for _, what := range []string{"VMs", "aggregates", "services"} {
+		s.inventory.tell(t.Context(), what, fmt.Errorf("cannot list %s: %w", what, login))
+	}
+	if got, _ := s.inventory.troubled(); got != login.Error() {
+		t.Errorf("the trouble is %q", got)
+	}
+}

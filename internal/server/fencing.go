@@ -165,6 +165,7 @@ func (f *fencing) fence(ctx context.Context, a engine.Action, permit func() erro
 			ev.Devices = append(ev.Devices, d.Device)
 		}
 		for _, r := range d.Readings {
+			f.saw(m, d.Device, r)
 			ev.Readings = append(ev.Readings, engine.Reading{Device: d.Device, State: string(r.State), At: r.At})
 		}
 	}
@@ -209,7 +210,10 @@ func (f *fencing) readPower(ctx context.Context, a engine.Action) engine.Event {
 	readings := make([]fence.Reading, len(devices))
 	var wg sync.WaitGroup
 	for i, d := range devices {
-		wg.Go(func() { readings[i] = fence.Read(ctx, d) })
+		wg.Go(func() {
+			readings[i] = fence.Read(ctx, d)
+			f.saw(m, d.ID(), readings[i])
+		})
 	}
 	wg.Wait()
 	for i, r := range readings {
@@ -233,6 +237,9 @@ func (f *fencing) powerOn(ctx context.Context, a engine.Action, permit func() er
 	out := fence.OnMachine(ctx, devices, permit, fence.OnOptions{
 		Renew: func(context.Context) (fence.Permit, error) { return permit, nil },
 	})
+	for _, d := range out.Devices {
+		f.saw(m, d.Device, d.Last)
+	}
 	if out.On {
 		return engine.Answered{Action: a.ID, Answer: engine.Accepted}
 	}

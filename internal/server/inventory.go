@@ -46,7 +46,7 @@ type inventory struct {
 	emptied     map[string]int         // how often in a row a host that had VMs was listed with none
 	missing     map[string]time.Time   // since when a host is not listed
 	boots       map[string]string      // the last boot on record of each host, when this server took over
-	troubles    map[string]string      // what can't be read now, and why
+	troubles    map[string]error       // what can't be read now, and why
 	since       time.Time
 }
 
@@ -60,7 +60,7 @@ func newInventory(s *Server) *inventory {
 	return &inventory{
 		s: s, cloud: s.cloud, log: s.log, first: make(chan struct{}), listNow: make(chan struct{}, 1),
 		updated: map[string]seenReport{}, hosts: map[string]engine.HostFacts{}, emptied: map[string]int{},
-		missing: map[string]time.Time{}, troubles: map[string]string{},
+		missing: map[string]time.Time{}, troubles: map[string]error{},
 	}
 }
 
@@ -158,15 +158,15 @@ func (v *inventory) tell(ctx context.Context, what string, err error) {
 	was, any := v.troubles[what], len(v.troubles) > 0
 	delete(v.troubles, what)
 	if err != nil {
-		v.troubles[what] = err.Error()
+		v.troubles[what] = err
 	}
 	if any != (len(v.troubles) > 0) {
 		v.since = time.Now()
 	}
 	switch {
-	case was == "" && err != nil:
+	case was == nil && err != nil:
 		v.log.Warn("the cloud can't be read; hosts are watched all the same", "what", what, "error", err)
-	case was != "" && err == nil:
+	case was != nil && err == nil:
 		v.log.Info("the cloud answers again", "what", what)
 	}
 }
@@ -177,7 +177,11 @@ func (v *inventory) troubled() (string, time.Time) {
 	defer v.mu.Unlock()
 	var words []string
 	for _, what := range slices.Sorted(maps.Keys(v.troubles)) {
-		if why := v.troubles[what]; !slices.ContainsFunc(words, func(w string) bool { return strings.HasSuffix(w, why) }) {
+		why := v.troubles[what].Error()
+		if login, ok := errors.AsType[*cloud.LoginError](v.troubles[what]); ok { // nothing at all can be read
+			return login.Error(), v.since
+		}
+		if !slices.ContainsFunc(words, func(w string) bool { return strings.HasSuffix(w, why) }) {
 			words = append(words, what+": "+why)
 		}
 	}

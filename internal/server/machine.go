@@ -38,6 +38,8 @@ type DeviceState struct {
 	Working bool         `json:"working"` // it could fence now
 	Trouble string       `json:"trouble,omitempty"`
 	Since   time.Time    `json:"since,omitzero"`
+	// Power is the latest reading, whoever made it: the check, the watch on a suspect, or a fence.
+	Power fence.Reading `json:"power,omitzero"`
 }
 
 // machine is a host's devices, opened. All but levels is fencing.mu's.
@@ -45,10 +47,23 @@ type machine struct {
 	record  DevicesRecord
 	levels  [][]fence.Device
 	health  map[string]DeviceState
-	refused map[string]string // device → why it doesn't count now, whatever binds it
-	trouble string            // why the devices can't be opened
-	users   int               // who uses the devices now; they are closed after the last one
-	retired bool              // replaced by an import
+	power   map[string]fence.Reading // the latest of each device
+	refused map[string]string        // device → why it doesn't count now, whatever binds it
+	trouble string                   // why the devices can't be opened
+	users   int                      // who uses the devices now; they are closed after the last one
+	retired bool                     // replaced by an import
+}
+
+// saw takes in what a device read.
+func (f *fencing) saw(m *machine, device string, r fence.Reading) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m.power == nil {
+		m.power = map[string]fence.Reading{}
+	}
+	if r.At.After(m.power[device].At) {
+		m.power[device] = r
+	}
 }
 
 // counts reports whether a device is bound, and was not seen to be another machine's since.

@@ -51,6 +51,7 @@ func (w *watch) read(ctx context.Context, host string, every time.Duration) *rea
 			w.work.Go(func() {
 				defer release()
 				fence.Watch(ctx, d, every, func(r fence.Reading) {
+					f.saw(m, d.ID(), r)
 					w.s.ears.step(detect.Power{
 						Host: host, Device: d.ID(), Via: d.Via(), Bound: f.counts(m, d.ID()),
 						State: powerState(r.State), Level: i + 1, Of: len(level),

@@ -135,7 +135,9 @@ func offered(catalog tokens.ServiceCatalog) string {
 }
 
 // loginError says in an operator's words why Keystone didn't let us in.
-func (c *Client) loginError(err error) error {
+func (c *Client) loginError(err error) error { return &cloud.LoginError{Err: c.whyNoLogin(err)} }
+
+func (c *Client) whyNoLogin(err error) error {
 	l := c.cred.login
 	var code gophercloud.ErrUnexpectedResponseCode
 	switch {
