@@ -114,7 +114,7 @@ func (e *Engine) progress(in *Incident, r *Recovery, a *Attempt, m Migration) {
 	}
 	a.Migration, a.Status, a.To = m.UUID, m.Status, m.Dest
 	if a.Answer != Accepted {
-		a.Answer = Accepted
+		a.Answer, a.Owed = Accepted, true
 		r.Accepted = e.now
 		e.tellVM(r, "Nova's migration record shows that the request was taken")
 	}
@@ -129,7 +129,13 @@ func (e *Engine) progress(in *Incident, r *Recovery, a *Attempt, m Migration) {
 		e.look(in, r)
 	case "failed", "error", "cancelled":
 		a.Ended, a.Why = e.now, "Nova's migration record reads "+m.Status
-		e.again(r, fmt.Sprintf("the evacuation to %s failed (%s)", either(a.To, either(a.Target, "the scheduler's choice")), m.Status))
+		why := fmt.Sprintf("the evacuation to %s failed (%s)", either(a.To, either(a.Target, "the scheduler's choice")), m.Status)
+		var over time.Time
+		if a.Owed {
+			over = a.Intended.Add(e.cfg.Permit + e.cfg.RequestTTL)
+			why += "; nobody has heard the answer to its request, which may come once more until " + clock(over)
+		}
+		e.againFrom(over, r, why)
 	}
 }
 

@@ -113,6 +113,7 @@ type Attempt struct {
 	Migration string    `json:"migration,omitempty"` // uuid of Nova's migration record, once seen
 	Status    string    `json:"status,omitempty"`    // that record's status
 	Seen      bool      `json:"seen,omitempty"`      // Nova's instance actions show it
+	Owed      bool      `json:"owed,omitempty"`      // its migration record was seen, but its answer not heard yet: the request may come once more
 	Ended     time.Time `json:"ended,omitzero"`
 	Lost      bool      `json:"lost,omitempty"` // it certainly never reached Nova: repeated to the same target
 	Why       string    `json:"why,omitempty"`

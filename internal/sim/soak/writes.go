@@ -83,7 +83,8 @@ func (n nova) write(ctx context.Context, in cloud.Intent, a act, do func(*world.
 			if fate.Lose && refused == nil {
 				t.err = fmt.Errorf("%w: the connection broke", cloud.ErrUnanswered)
 			}
-			if fate.Twice > 0 {
+			if fate.Twice > 0 { // it heard nothing of the first and passes the answer on after the second
+				slow += fate.Twice
 				l.c.after(fate.Twice, func() {
 					_, err := do(l.c.w, repeat)
 					l.c.truth.late(a)
