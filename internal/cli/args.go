@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,6 +140,11 @@ func (a *app) complete(many bool, list func(context.Context, *client.Client) ([]
 	}
 }
 
+// flagValues is complete for a flag: however many arguments there are.
+func (a *app) flagValues(list func(context.Context, *client.Client) ([]string, error)) cobra.CompletionFunc {
+	return a.complete(true, list)
+}
+
 func listHosts(ctx context.Context, c *client.Client) ([]string, error) {
 	hosts, err := c.Hosts(ctx)
 	var out []string
@@ -176,6 +182,41 @@ func takeFiles(cmd *cobra.Command) {
 	for _, child := range cmd.Commands() {
 		takeFiles(child)
 	}
+}
+
+// anyFile completes one file.
+func anyFile(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+// completeFlag completes a flag's values.
+func completeFlag(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err) // a flag that was just made
+	}
+}
+
+func listVMs(ctx context.Context, c *client.Client) ([]string, error) {
+	vms, err := c.VMs(ctx, "", "")
+	var out []string
+	for _, vm := range vms {
+		out = append(out, vm.Name)
+	}
+	return out, err
+}
+
+func listZones(ctx context.Context, c *client.Client) ([]string, error) {
+	hosts, err := c.Hosts(ctx)
+	var out []string
+	for _, h := range hosts {
+		if !slices.Contains(out, h.Zone) {
+			out = append(out, h.Zone)
+		}
+	}
+	return out, err
 }
 
 func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -177,7 +177,7 @@ const notInBackup = `The CA's key, the admin token and the secrets that devices 
 
 func (a *app) clusterBackupCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "backup FILE", Short: "Write all records to a file", Args: one("file"),
+		Use: "backup FILE", Short: "Write all records to a file", Args: one("file"), ValidArgsFunction: anyFile,
 		Long: `Writes all records (hosts, incidents, policy, fence devices, switches, audit trail) as of one moment to a new file, which
 only its owner may read (0600), checks its checksum, and doesn't overwrite anything. Any server with quorum will do.
 
@@ -224,7 +224,7 @@ func (a *app) backup(cmd *cobra.Command, path string) (err error) {
 func (a *app) clusterRestoreCommand() *cobra.Command {
 	var config, bundle string
 	cmd := &cobra.Command{
-		Use: "restore FILE", Short: "Begin a cluster anew from a backup, on this machine, with the server stopped", Args: one("file"),
+		Use: "restore FILE", Short: "Begin a cluster anew from a backup, on this machine, with the server stopped", Args: one("file"), ValidArgsFunction: anyFile,
 		Long: `For when the quorum is lost for good: makes a cluster of this one server from a backup. Run it on the server's machine, as
 root or as the daemon's user, while no server of the old cluster runs anywhere: there would be two clusters, and both would act.
 It refuses while one of cluster.initial answers.

@@ -58,6 +58,15 @@ func (a *app) demoCommand() *cobra.Command {
 	fl.DurationVar(&f.s.Within, "within", 5*time.Minute, "when to give up, with --exit")
 	fl.BoolVar(&f.exit, "exit", false, "do what the flags say, print the result, and end")
 	fl.StringVarP(&f.output, "output", "o", formatTable, "table for people, json for programs; with --exit")
+	completeFlag(cmd, "output", cobra.FixedCompletions([]string{formatTable, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
+	for _, flag := range []string{"cut", "freeze", "isolate", "dead-bmc"} {
+		completeFlag(cmd, flag, func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
+			for i := range f.o.Hosts {
+				names = append(names, fmt.Sprintf("host-%02d", i+1))
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		})
+	}
 	fl.BoolVar(&f.verbose, "verbose", false, "show the server's and the agents' logs too, on standard error")
 	return cmd
 }

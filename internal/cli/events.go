@@ -46,6 +46,8 @@ missed meanwhile comes first. With -o json each line is one JSON document.`,
 	}
 	cmd.Flags().StringVar(&host, "host", "", "only those of this host")
 	cmd.Flags().StringVar(&incident, "incident", "", "only those of this incident")
+	completeFlag(cmd, "host", a.flagValues(listHosts))
+	completeFlag(cmd, "incident", a.flagValues(listIncidents("open")))
 	return a.client(cmd)
 }
 
@@ -209,25 +211,25 @@ func (a *app) watched(i api.IncidentDetail) error {
 }
 
 func (a *app) auditCommand() *cobra.Command {
-	var since time.Duration
+	since := days(7 * 24 * time.Hour)
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Who asked for what, and what became of it",
 		Long:  `Lists the operators' acts (arm, fence, confirm-down, policy apply …), oldest first, with who, why and the answer.`,
 		Example: `  ninelives audit
-  ninelives audit --since 720h -o json`,
+  ninelives audit --since 30d -o json`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := ask(a, cmd, func(ctx context.Context, c *client.Client) ([]api.AuditEntry, error) {
-				return c.Audit(ctx, a.env.Now().Add(-since))
+				return c.Audit(ctx, a.env.Now().Add(-time.Duration(since)))
 			})
 			if err != nil {
 				return err
 			}
-			return a.show(map[string]any{"entries": orEmpty(list)}, func(p *page) { p.audit(list, since) })
+			return a.show(map[string]any{"entries": orEmpty(list)}, func(p *page) { p.audit(list, time.Duration(since)) })
 		},
 	}
-	cmd.Flags().DurationVar(&since, "since", 7*24*time.Hour, "how far to look back")
+	cmd.Flags().Var(&since, "since", "how far to look back, for example 90d")
 	return a.client(cmd)
 }
 

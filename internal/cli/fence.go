@@ -84,11 +84,10 @@ func (a *app) fenceShowCommand() *cobra.Command {
 		Args:              one("host"),
 		ValidArgsFunction: a.complete(false, listHosts),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := ask(a, cmd, func(ctx context.Context, c *client.Client) ([]api.Device, error) { return c.Devices(ctx) })
+			list, err := ask(a, cmd, func(ctx context.Context, c *client.Client) ([]api.Device, error) { return devicesOf(ctx, c, args[0]) })
 			if err != nil {
 				return err
 			}
-			list = slices.DeleteFunc(list, func(d api.Device) bool { return d.Host != args[0] })
 			return a.show(map[string]any{"devices": orEmpty(list)}, func(p *page) {
 				if len(list) == 0 {
 					p.line("%s has no fence devices (ninelives fence import FILE).", args[0])
@@ -97,6 +96,16 @@ func (a *app) fenceShowCommand() *cobra.Command {
 			})
 		},
 	}
+}
+
+// devicesOf are one host's. A host that isn't there is an error, one without devices isn't.
+func devicesOf(ctx context.Context, c *client.Client, host string) ([]api.Device, error) {
+	list, err := c.Devices(ctx)
+	list = slices.DeleteFunc(list, func(d api.Device) bool { return d.Host != host })
+	if err == nil && len(list) == 0 {
+		_, err = c.Host(ctx, host)
+	}
+	return list, err
 }
 
 func (p *page) steps(list []api.Device) {
@@ -139,7 +148,7 @@ func (a *app) fenceCheckCommand() *cobra.Command {
 		Use:   "check [HOST...]",
 		Short: "Check devices now; switches nothing",
 		Long: `Tries everything that a fence needs, now: reach the device, log in, may it switch power, whose machine is it, read the
-power. Nothing is switched. Without a host: the devices of all. It ends with 1 if a device could not fence now.`,
+power. Nothing is switched. Without a host: the devices of all. It ends with 3 if a device could not fence now.`,
 		Example:           `  ninelives fence check compute-07`,
 		ValidArgsFunction: a.complete(true, listHosts),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -151,7 +160,7 @@ power. Nothing is switched. Without a host: the devices of all. It ends with 1 i
 				return err
 			}
 			if !working(list) {
-				return exitCode(exitFailed)
+				return exitCode(exitHeld)
 			}
 			return nil
 		},

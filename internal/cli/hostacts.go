@@ -23,8 +23,14 @@ Use it before you take a host's power, network or agent away on purpose.`,
 		Example: `  ninelives host maintenance compute-07 --reason "new DIMMs, Ana"
   ninelives host maintenance compute-07 --off
   ninelives host maintenance --zone az2 --reason "switch firmware"`,
-		Args:              one("host or zone"),
-		ValidArgsFunction: a.complete(false, listHosts),
+		Args: one("host or zone"),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			list := listHosts
+			if isZone {
+				list = listZones
+			}
+			return a.complete(false, list)(cmd, args, prefix)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !off {
 				if err := needReason(cmd, reason, "whoever finds it in maintenance must know why"); err != nil {

@@ -46,6 +46,8 @@ func (a *app) incidentListCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&state, "state", "open", "open, closed or all")
 	cmd.Flags().StringVar(&host, "host", "", "only those of this host")
+	completeFlag(cmd, "state", cobra.FixedCompletions([]string{"open", "closed", "all"}, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "host", a.flagValues(listHosts))
 	return cmd
 }
 

@@ -184,11 +184,12 @@ func (a *app) policyShowCommand() *cobra.Command {
 
 func (a *app) policyExplainCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "explain VM",
-		Short:   "What the policy says of a VM, rule by rule",
-		Long:    `Goes through the rules for one VM, by id or name, up to the one that decides.`,
-		Example: `  ninelives policy explain db-1`,
-		Args:    one("VM"),
+		Use:               "explain VM",
+		Short:             "What the policy says of a VM, rule by rule",
+		Long:              `Goes through the rules for one VM, by id or name, up to the one that decides.`,
+		Example:           `  ninelives policy explain db-1`,
+		Args:              one("VM"),
+		ValidArgsFunction: a.complete(false, listVMs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := ask(a, cmd, func(ctx context.Context, c *client.Client) ([]api.PolicyVerdict, error) {
 				return c.ExplainPolicy(ctx, args[0])

@@ -18,7 +18,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage: a flag, an argument, a missing reason
-  3  something is held or waits for you (status --exit-code, incident watch, doctor, fence import)
+  3  something is held or waits for you (status --exit-code, incident watch, doctor, fence check and import)
   4  no server could be reached, or none that can answer`
 
 // group orders the commands in the help.
@@ -74,7 +74,9 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          needsCommand,
+		Version:       a.versionText(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(a.env.Stdin)
 	root.SetOut(a.env.Stdout)
 	root.SetErr(a.env.Stderr)

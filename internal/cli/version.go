@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -17,10 +20,14 @@ func (a *app) versionCommand() *cobra.Command {
 		Example: `  ninelives version`,
 		Args:    none,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.env.Stdout, "ninelives %s (%s, %s/%s)\n", a.env.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(a.env.Stdout, a.versionText())
 			return err
 		},
 	}
+}
+
+func (a *app) versionText() string {
+	return fmt.Sprintf("ninelives %s (%s, %s/%s)", a.env.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 func (a *app) manCommand() *cobra.Command {
@@ -41,8 +48,7 @@ date, for builds that can be repeated.`,
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
-			header := &doc.GenManHeader{Title: "NINELIVES", Section: "1", Source: "Ninelives " + a.env.Version, Manual: "Ninelives"}
-			if err := doc.GenManTree(root, header, dir); err != nil {
+			if err := a.manPages(root, dir); err != nil {
 				return fmt.Errorf("cannot write the manual pages: %w", err)
 			}
 			_, err := fmt.Fprintf(a.env.Stdout, "The manual pages are in %s.\n", dir)
@@ -51,4 +57,24 @@ date, for builds that can be repeated.`,
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory to write into (needed)")
 	return cmd
+}
+
+// manPages writes the page of a command and of all below it. The generator shows a flag that takes no value as
+// "--yes[=false]", which nobody types.
+func (a *app) manPages(cmd *cobra.Command, dir string) error {
+	for _, child := range cmd.Commands() {
+		if !child.IsAvailableCommand() {
+			continue
+		}
+		if err := a.manPages(child, dir); err != nil {
+			return err
+		}
+	}
+	name := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
+	header := &doc.GenManHeader{Title: strings.ToUpper(name), Section: "1", Source: "Ninelives " + a.env.Version, Manual: "Ninelives"}
+	var page bytes.Buffer
+	if err := doc.GenMan(cmd, header, &page); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, name+".1"), bytes.ReplaceAll(page.Bytes(), []byte("[=false]"), nil), 0o644)
 }

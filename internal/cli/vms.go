@@ -85,7 +85,8 @@ its host died now, and, if its host has died, what was done and when, and why. T
 		Example: `  ninelives vm explain db-1
   ninelives vm explain db-1 --full      # every line on record
   ninelives policy explain db-1         # rule by rule`,
-		Args: one("VM"),
+		Args:              one("VM"),
+		ValidArgsFunction: a.complete(false, listVMs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := ask(a, cmd, func(ctx context.Context, c *client.Client) ([]explained, error) {
 				return explain(ctx, c, args[0])

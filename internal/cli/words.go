@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/ninelives-ha/ninelives/internal/yamlfile"
 )
 
 // span is a duration for people: two figures are enough.
@@ -84,3 +86,19 @@ func some(names []string, most int) string {
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
+
+// days is a duration flag that takes days, as the operators' files do.
+type days time.Duration
+
+// String is what the help shows.
+func (d *days) String() string { return yamlfile.Duration(*d).String() }
+
+// Set takes 7d, 36h, 90m …
+func (d *days) Set(text string) error {
+	v, err := yamlfile.ParseDuration(text)
+	*d = days(v)
+	return err
+}
+
+// Type names it in the help.
+func (d *days) Type() string { return "duration" }

@@ -131,7 +131,7 @@ func (b *backend) refused(ctx context.Context, ev engine.Asked, text string) err
 		_, there = b.s.inventory.facts(ev.Host)
 	}
 	if err == nil && !there {
-		return api.NotFound("`ninelives host list` and `ninelives incident list` show what there is", "%s", text)
+		return api.NotFound("`ninelives host list` and `ninelives incident list --state all` show what there is", "%s", text)
 	}
 	return api.Conflict("", "%s", text)
 }

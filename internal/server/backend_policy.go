@@ -182,6 +182,9 @@ func (b *backend) CheckDevices(ctx context.Context, hosts []string) ([]api.Devic
 	slices.Sort(hosts)
 	hosts = slices.Compact(hosts)
 	for _, h := range hosts {
+		if _, known := b.s.inventory.facts(h); !known && b.s.fencing.of(h) == nil {
+			return nil, noHost(h)
+		}
 		if b.s.fencing.of(h) == nil {
 			return nil, api.NotFound("`ninelives fence import FILE` brings devices in", "%s has no fence devices", h)
 		}

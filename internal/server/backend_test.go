@@ -238,6 +238,8 @@ func TestUnknownThingsAreNotFound(t *testing.T) {
 	problemOf(t, err, 409, "no open incident")
 	_, err = cl.HostMaintenance(ctx, "compute-00", true, "")
 	problemOf(t, err, 409, "needs a reason")
+	_, err = cl.CheckDevices(ctx, []string{"compute-99"})
+	problemOf(t, err, 404, `there is no host "compute-99"`)
 	_, err = cl.ImportDevices(ctx, api.File{Path: "d.yaml", Source: "hosts:\n  nope:\n    levels: [[{driver: ipmy}]]\n"})
 	problemOf(t, err, 422, "ipmy")
 	_, err = cl.ImportDevices(ctx, api.File{Path: "d.yaml", Source: "hosts:\n  nope: &m\n    levels: [[{driver: ipmi, address: \"10.9.0.1:623\", username: u, password_env: P}]]\n  nada: *m\n"})
@@ -374,3 +376,20 @@ func TestEventsTellWhatWasMissed(t *testing.T) {
 }
 
 var leaderElsewhere = store.Leadership{LeaderName: "server-2"}
+
+// A new leader shows nothing before it has been told what this server knows: it would be hosts that nobody has seen.
+func TestANewLeaderShowsNoEmptyEngine(t *testing.T) {
+	r := &reign{in: newInbox(), primed: make(chan struct{}), done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.read(ctx, func(*engine.Engine) { t.Error("it was shown") }); !errors.Is(err, context.Canceled) {
+		t.Errorf("the look ends with %v", err)
+	}
+	if events, _ := r.in.take(); len(events) != 0 {
+		t.Errorf("a look went ahead: %v", events)
+	}
+	close(r.done)
+	if err := r.read(t.Context(), nil); !errors.Is(err, errNotLeading) {
+		t.Errorf("after the reign: %v", err)
+	}
+}

@@ -110,7 +110,7 @@ func (b *backend) Incident(ctx context.Context, id string) (api.IncidentDetail, 
 		return d
 	})
 	if err == nil && out.ID == "" {
-		err = api.NotFound("`ninelives incident list` shows all", "there is no incident %q", id)
+		err = api.NotFound("`ninelives incident list --state all` shows all", "there is no incident %q", id)
 	}
 	return out, err
 }

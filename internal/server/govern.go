@@ -88,7 +88,7 @@ func (s *Server) newReign(ctx context.Context, epoch store.Epoch) (*reign, error
 		return nil, err
 	}
 	r := &reign{
-		s: s, log: s.log.With("epoch", epoch), epoch: epoch, in: newInbox(), done: make(chan struct{}), reads: make(chan struct{}, readsAtOnce),
+		s: s, log: s.log.With("epoch", epoch), epoch: epoch, in: newInbox(), primed: make(chan struct{}), done: make(chan struct{}), reads: make(chan struct{}, readsAtOnce),
 		asked: map[string]chan engine.Reply{}, flying: map[string]*flight{}, policy: policy.Default(),
 	}
 	boots := map[string]string{}

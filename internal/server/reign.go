@@ -33,6 +33,7 @@ type reign struct {
 	in     *inbox
 	ctx    context.Context
 	end    context.CancelFunc
+	primed chan struct{} // closed when the loop's queue holds what this server knows already: nobody is shown an engine that knows less
 	done   chan struct{} // closed when the loop has ended: no act begins after
 	acts   sync.WaitGroup
 	reads  chan struct{} // reads of the cloud under way
@@ -52,6 +53,7 @@ func (r *reign) run() {
 	r.s.inventory.recall(r.in)
 	r.s.ears.takeover(r.in)
 	r.s.introduce(r)
+	close(r.primed)
 	r.acts.Go(func() { r.s.agents.record(r) })
 	r.acts.Go(func() { r.s.watchQuorum(r) })
 	r.acts.Go(func() { r.s.relays.run(r) })
@@ -170,6 +172,13 @@ func (r *reign) reply(reply engine.Reply) {
 
 // read lets f look at the engine between two steps. f must not keep anything of it; it doesn't run after read returned.
 func (r *reign) read(ctx context.Context, f func(*engine.Engine)) error {
+	select { // a look behind what is told at the beginning, or it would show hosts that nobody has seen
+	case <-r.primed:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.done:
+		return errNotLeading
+	}
 	l := &look{read: f, done: make(chan struct{})}
 	r.in.put(l)
 	select {

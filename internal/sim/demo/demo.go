@@ -88,6 +88,7 @@ func (d *Demo) start(ctx context.Context) (err error) {
 	// The server ends first, so that it doesn't take the end of the agents for a disaster.
 	d.stops = append(d.stops, func(context.Context) error { return d.cloud.Close() }, d.endHosts)
 	d.tell("A simulated cloud: %d hosts with their BMCs, %d VMs; Keystone at %s.", d.o.Hosts, d.o.VMs, d.cloud.AuthURL())
+	d.tell("It lets in user %s with password %s, project %s, domain %s.", wire.Username, wire.Password, wire.ProjectName, wire.Domain)
 	if err := d.startServer(ctx); err != nil {
 		return err
 	}
