@@ -17,7 +17,7 @@ func TestExitCodes(t *testing.T) {
 		{0, calm, nil},
 		{1, calm, []string{"host", "show", "compute-99"}},
 		{1, calm, []string{"doctor"}},
-		{1, calm, []string{"fence", "check"}},
+		{3, calm, []string{"fence", "check"}},
 		{1, calm, []string{"arm"}},
 		{1, calm, []string{"host", "drain", "compute-07"}},
 		{2, calm, []string{"disarm"}},

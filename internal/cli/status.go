@@ -178,7 +178,7 @@ func downText(s api.Status, down int) string {
 	}
 	going, held := 0, 0
 	for _, i := range s.Incidents {
-		switch down := i.Verdict == engine.Off || i.Verdict == engine.Dead; {
+		switch down := i.Verdict == engine.Off || i.Verdict == engine.Dead || i.Verdict == engine.ByOperator; {
 		case down && waits[i.ID] && i.Phase != engine.PhaseRecovered:
 			held++
 		case down && recovering(i.Phase):

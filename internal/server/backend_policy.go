@@ -155,10 +155,13 @@ func device(st DeviceState) api.Device {
 		Host: st.Host, Level: st.Level, Device: st.Device, Driver: st.Driver, Via: st.Via, Bound: st.Bound, Why: st.Why,
 		Working: st.Working, Trouble: st.Trouble, Since: st.Since, Power: "unknown", Identity: either(h.Found.UUID, h.Found.Serial), Checked: h.At,
 	}
-	if st.Power.State == fence.StateOn || st.Power.State == fence.StateOff {
-		d.Power = string(st.Power.State)
+	state, at := h.State, h.At
+	if st.Power.At.After(at) {
+		state, at = st.Power.State, st.Power.At
 	}
-	d.PowerAt = st.Power.At
+	if d.PowerAt = at; state == fence.StateOn || state == fence.StateOff {
+		d.Power = string(state)
+	}
 	if !h.At.IsZero() {
 		for _, s := range []struct {
 			name string

@@ -258,10 +258,7 @@ func (m *machine) states(out []DeviceState, host string) []DeviceState {
 			if !checked {
 				st = DeviceState{Host: host, Device: d.ID(), Driver: d.Driver(), Via: d.Via(), Trouble: "not checked yet"}
 			}
-			st.Level, st.Power = i+1, fence.Reading{State: st.Health.State, At: st.Health.At}
-			if now := m.power[d.ID()]; now.At.After(st.Power.At) {
-				st.Power = now
-			}
+			st.Level, st.Power = i+1, m.power[d.ID()]
 			out = append(out, st)
 		}
 	}

@@ -247,6 +247,9 @@ func TestTheLatestReadingIsShown(t *testing.T) {
 	if got := device(s.fencing.states()[0]); got.Power != "off" || !got.PowerAt.After(checked) || !got.Checked.Equal(checked) {
 		t.Errorf("after a fence: %+v", got)
 	}
+	if got := device(DeviceState{Health: fence.Health{At: checked, State: fence.StateOn}}); got.Power != "on" { // as a check answers
+		t.Errorf("just checked: %+v", got)
+	}
 	login := &cloud.LoginError{Err: errors.New("Keystone doesn't accept admin")}
 	for _, what := range []string{"VMs", "aggregates", "services"} {
 		s.inventory.tell(t.Context(), what, fmt.Errorf("cannot list %s: %w", what, login))

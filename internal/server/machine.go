@@ -38,7 +38,7 @@ type DeviceState struct {
 	Working bool         `json:"working"` // it could fence now
 	Trouble string       `json:"trouble,omitempty"`
 	Since   time.Time    `json:"since,omitzero"`
-	// Power is the latest reading, whoever made it: the check, the watch on a suspect, or a fence.
+	// Power is the latest reading that was no check's: of the watch on a suspect, or of a fence.
 	Power fence.Reading `json:"power,omitzero"`
 }
 
@@ -47,7 +47,7 @@ type machine struct {
 	record  DevicesRecord
 	levels  [][]fence.Device
 	health  map[string]DeviceState
-	power   map[string]fence.Reading // the latest of each device
+	power   map[string]fence.Reading // the latest of each device, but for checks
 	refused map[string]string        // device → why it doesn't count now, whatever binds it
 	trouble string                   // why the devices can't be opened
 	users   int                      // who uses the devices now; they are closed after the last one
