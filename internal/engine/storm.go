@@ -70,8 +70,9 @@ type stormCount struct {
 func (c *stormCount) exempts(host string) bool { return c != nil && slices.Contains(c.exempt, host) }
 
 // settle parts the hosts that read off: exempt, up to the same limit and at most three through one controller address,
-// or in trouble like the others. Who was first stays first, and who is fenced goes on being counted: else each fence
-// would let the next host through.
+// or in trouble like the others. Who was first stays first, and who is fenced goes on being counted until it is back:
+// else each fence would let the next host through. So never more of them are down at our hand than the limit, and where
+// readings lie, it is seen on the first ones.
 func (c *stormCount) settle(percent int) {
 	c.allowed = max(1, percent*c.seen/100)
 	since := func(h *host) time.Time {
