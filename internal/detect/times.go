@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -57,18 +58,18 @@ const (
 	handshakeWave = 18 * time.Second // 10,000 mTLS handshakes on two cores; 5,000 were measured at 9 s
 )
 
-// Derive computes every safety time from what the operator set. A value below its floor is refused; the error
-// names the setting, the floor and the reason.
+// Derive computes every safety time from what the operator set. A value below its floor is refused. The
+// error names all such settings, each as a *WrongTime with the floor and the reason; what depends on one is checked
+// against its default.
 func Derive(c Config) (Times, error) {
 	// 1. The pulse sets the grain of everything else. Under 200 ms one scheduling hiccup of an agent is a suspicion;
 	//    over 5 s a suspicion comes later than the positive evidence that it is to look for.
-	pulse, err := atLeast("pulse", c.Pulse, time.Second, 200*time.Millisecond,
+	var w wrongTimes
+	pulse := w.atLeast("pulse", c.Pulse, time.Second, 200*time.Millisecond,
 		"one scheduling hiccup of an agent would be a suspicion")
-	if err != nil {
-		return Times{}, err
-	}
 	if pulse > 5*time.Second {
-		return Times{}, fmt.Errorf("pulse: %v is above the ceiling of 5s: a suspicion would come too late to be of use", pulse)
+		w = append(w, &WrongTime{"pulse", fmt.Sprintf("%v is above the ceiling of 5s: a suspicion would come too late to be of use", pulse)})
+		pulse = time.Second
 	}
 	t := Times{Pulse: pulse}
 
@@ -90,31 +91,23 @@ func Derive(c Config) (Times, error) {
 	//    (20 s for 12 s: at 1,000 hosts with 12 stalls a year, mean 2 s and exponential, e^-10 of 12,000 a year,
 	//    one in two years, and the fence still has to agree).
 	deadFloor := worstStall + pulse + t.ProbeEvery
-	if t.DeadTwoPlanes, err = atLeast("dead_after", c.DeadAfter, max(12*time.Second, deadFloor), deadFloor,
-		"a host may stall for 10s, beginning just before its pulse was due, and must then be heard again"); err != nil {
-		return Times{}, err
-	}
+	t.DeadTwoPlanes = w.atLeast("dead_after", c.DeadAfter, max(12*time.Second, deadFloor), deadFloor,
+		"a host may stall for 10s, beginning just before its pulse was due, and must then be heard again")
 	t.DeadOnePlane = t.DeadTwoPlanes * 5 / 3
 
 	// 5. hung_after: Nova itself calls nova-compute down after 60 s without a report, and we see a report up to one
 	//    interval late. Never before `dead` could have been seen.
 	t.ServiceFresh = 3 * novaReport
 	hungFloor := max(novaDownTime+novaReport, t.DeadOnePlane)
-	if t.HungAfter, err = atLeast("hung_after", c.HungAfter, max(120*time.Second, hungFloor), hungFloor,
-		"Nova allows nova-compute 60s without a report, and we see one up to 10s late"); err != nil {
-		return Times{}, err
-	}
+	t.HungAfter = w.atLeast("hung_after", c.HungAfter, max(120*time.Second, hungFloor), hungFloor,
+		"Nova allows nova-compute 60s without a report, and we see one up to 10s late")
 
 	// 6. leaving must be longer than the silence that would otherwise be a verdict, or a goodbye means nothing.
-	if t.Leaving, err = atLeast("leaving", c.Leaving, max(5*time.Minute, 2*t.DeadOnePlane), 2*t.DeadOnePlane,
-		"a goodbye must outlast the silence that would be a verdict without it"); err != nil {
-		return Times{}, err
-	}
+	t.Leaving = w.atLeast("leaving", c.Leaving, max(5*time.Minute, 2*t.DeadOnePlane), 2*t.DeadOnePlane,
+		"a goodbye must outlast the silence that would be a verdict without it")
 	// 7. reboot_wait: nova-compute must start and report, and its next report must have been seen.
-	if t.RebootWait, err = atLeast("reboot_wait", c.RebootWait, 5*time.Minute, 3*novaReport,
-		"nova-compute must have started and reported, and reports come every 10s"); err != nil {
-		return Times{}, err
-	}
+	t.RebootWait = w.atLeast("reboot_wait", c.RebootWait, 5*time.Minute, 3*novaReport,
+		"nova-compute must have started and reported, and reports come every 10s")
 
 	// 8. Power: readings ≥ 1 s apart are two, not one cached twice; at 350 ms the fourth one comes just past 1 s. A
 	//    controller may go on reading off for 30 s and more after a start: twice that.
@@ -137,29 +130,42 @@ func Derive(c Config) (Times, error) {
 
 	// 10. The permit: a deposed leader's last write must be out before another can lead, hence at most half an
 	//     election timeout, and never more than 2 s.
-	election, err := atLeast("election_timeout", c.ElectionTimeout, 4*time.Second, time.Second,
+	election := w.atLeast("election_timeout", c.ElectionTimeout, 4*time.Second, time.Second,
 		"half of it is the permit, and a power command needs that long to be sent")
-	if err != nil {
-		return Times{}, err
-	}
 	t.Permit = min(2*time.Second, election/2)
 
 	// 11. request_ttl: an unanswered request may sit in a proxy for its whole timeout, having left at the permit's end.
 	ttlFloor := proxyTimeout + t.Permit
-	t.RequestTTL, err = atLeast("request_ttl", c.RequestTTL, 90*time.Second, ttlFloor,
+	t.RequestTTL = w.atLeast("request_ttl", c.RequestTTL, 90*time.Second, ttlFloor,
 		"a proxy may hold a request for 60s and still pass it on")
-	return t, err
+	if len(w) > 0 {
+		return Times{}, errors.Join(w...)
+	}
+	return t, nil
 }
 
-// atLeast returns the configured value, or the default for zero, or an error with the floor and why it is there.
-func atLeast(name string, set, byDefault, floor time.Duration, why string) (time.Duration, error) {
+// WrongTime is a setting that can't be used.
+type WrongTime struct {
+	Setting string // its key under times:
+	Why     string
+}
+
+// Error names the setting first.
+func (e *WrongTime) Error() string { return e.Setting + ": " + e.Why }
+
+type wrongTimes []error
+
+// atLeast returns the configured value, or the default for zero. A value below the floor is noted with the floor and why
+// it is there; then the default stands in for it.
+func (w *wrongTimes) atLeast(name string, set, byDefault, floor time.Duration, why string) time.Duration {
 	switch {
 	case set == 0:
-		return byDefault, nil
+		return byDefault
 	case set < floor:
-		return 0, fmt.Errorf("%s: %v is below the floor of %v: %s", name, set, floor, why)
+		*w = append(*w, &WrongTime{name, fmt.Sprintf("%v is below the floor of %v: %s", set, floor, why)})
+		return byDefault
 	}
-	return set, nil
+	return set
 }
 
 // witnessSpan is how long valid witnesses must have heard nothing, without a gap, for a silence of deadAfter to be

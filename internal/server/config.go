@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -102,9 +103,7 @@ func (c Config) mistakes(f *yamlfile.File) (errs yamlfile.Errors) {
 			errs = append(errs, f.Errorf(a.key, "%q is no address: it should be HOST:PORT", a.addr))
 		}
 	}
-	if _, err := c.times(); err != nil {
-		errs = append(errs, f.Errorf("times", "%v", err))
-	}
+	errs = append(errs, c.wrongTimes(f)...)
 	if n := len(c.Cluster.Initial); n > 0 {
 		if _, ok := c.Cluster.Initial[c.Name]; !ok {
 			errs = append(errs, f.Errorf("cluster.initial", "this server's name %q is not among the servers", c.Name))
@@ -126,6 +125,26 @@ func (c Config) mistakes(f *yamlfile.File) (errs yamlfile.Errors) {
 	}
 	if host, _, err := net.SplitHostPort(c.Listen.API); err == nil && !loopback(host) && c.TLS.Cert == "" {
 		errs = append(errs, f.Errorf("listen.api", "the API would be reachable in clear text on %s; give tls.cert and tls.key, or listen on loopback", c.Listen.API))
+	}
+	return errs
+}
+
+// wrongTimes are all times that can't be used, each at its key.
+func (c Config) wrongTimes(f *yamlfile.File) (errs yamlfile.Errors) {
+	_, err := c.times()
+	if err == nil {
+		return nil
+	}
+	all, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return yamlfile.Errors{f.Errorf("times", "%v", err)}
+	}
+	for _, one := range all.Unwrap() {
+		at := "times"
+		if w, ok := errors.AsType[*detect.WrongTime](one); ok {
+			at += "." + w.Setting
+		}
+		errs = append(errs, f.Errorf(at, "%v", one))
 	}
 	return errs
 }

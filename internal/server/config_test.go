@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -42,4 +43,20 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("taken, with the times %+v: %v", times, err)
 		}
 	})
+}
+
+// All wrong times are told at once, each where it stands.
+func TestAllWrongTimesAreTold(t *testing.T) {
+	c := DefaultConfig()
+	file, err := yamlfile.Parse("server.yaml", []byte("name: a\ntimes:\n  pulse: 1ms\n  dead_after: 3s\n  leaving: 1h\n  request_ttl: 1s\n"), &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range c.mistakes(file) {
+		got = append(got, fmt.Sprintf("%d:%d %s", m.Line, m.Column, strings.SplitN(m.Message, " ", 2)[0]))
+	}
+	if want := "3:10 pulse:, 4:15 dead_after:, 6:16 request_ttl:"; strings.Join(got, ", ") != want {
+		t.Errorf("got %s, want %s", strings.Join(got, ", "), want)
+	}
 }
