@@ -108,7 +108,7 @@ func (p *page) status(s api.Status) {
 		seen = "as " + s.Server + " alone sees it, " + seen
 	}
 	p.line("%s: %s. %s %s", s.Cluster, seen, armed, p.leaderText(s))
-	if s.Partial != "" {
+	if s.Partial != "" && s.Servers.Quorum { // without one the line above has said why
 		p.line("%s", p.paint(yellow, "Not all is shown: "+words(s.Partial)))
 	}
 	if !s.Cloud.OK {
