@@ -157,7 +157,14 @@ func (w *world) arrive(mv *move, m *machine) {
 	}
 	w.start(v.ID, m)
 	if m.guests[v.ID] {
-		v.Host, v.Status, v.Power, mv.Status = m.name, "ACTIVE", "running", "done"
+		v.Host, v.Status, v.Power = m.name, "ACTIVE", "running"
+		for _, o := range w.moves { // Nova's conductor takes the first record that reads accepted, whosever request it works on
+			if o.VM == mv.VM && o.Type == "evacuation" && o.Status == "accepted" {
+				mv = o
+				break
+			}
+		}
+		mv.Status, mv.Dest = "done", m.name
 	}
 }
 

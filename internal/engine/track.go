@@ -75,14 +75,20 @@ func (e *Engine) tracked(ev Tracked) {
 	}
 	e.paused = zeroTime
 	e.mark(in, "tracked", act.Begun)
-	for _, m := range ev.Migrations {
+	accepted := func(m Migration) int { // first: each gets its attempt before an older record tells of that one's end
+		if m.Status == "accepted" {
+			return 0
+		}
+		return 1
+	}
+	for _, m := range slices.SortedStableFunc(slices.Values(ev.Migrations), func(a, b Migration) int { return accepted(a) - accepted(b) }) {
 		if m.Type != "evacuation" || m.Source != in.Host || slices.Contains(in.Before, m.UUID) {
 			continue
 		}
 		if r := e.vms[in.ID][m.VM]; r == nil {
 			e.foreign(in, m)
 		} else if a := e.attemptFor(r, m); a != nil {
-			e.progress(in, r, a, m)
+			e.progress(in, r, inOldRecord(r, a, m), m)
 		} else if !e.sentBefore(m) {
 			e.foreign(in, m)
 		}
@@ -106,6 +112,19 @@ func (e *Engine) attemptFor(r *Recovery, m Migration) *Attempt {
 		return nil
 	}
 	return a
+}
+
+// inOldRecord gives the open attempt where Nova notes its evacuation in the record of an earlier one, a. Its conductor takes
+// the VM's first record that reads accepted, and after the death of a destination that had not begun there are two; the
+// newer one stays accepted for ever. The two attempts change records then. (Nova: conductor/manager.py, rebuild_instance.)
+func inOldRecord(r *Recovery, a *Attempt, m Migration) *Attempt {
+	open := r.Open()
+	if open == nil || open == a || a.Unresolved() || a.Status != "accepted" || m.Status == a.Status ||
+		open.Migration == "" || open.Status != "accepted" || m.Dest != either(open.To, open.Target) {
+		return a
+	}
+	a.Migration, open.Migration = open.Migration, a.Migration
+	return open
 }
 
 func (e *Engine) progress(in *Incident, r *Recovery, a *Attempt, m Migration) {

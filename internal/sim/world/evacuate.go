@@ -62,6 +62,7 @@ type evacuation struct {
 func (e *evacuation) schedule() {
 	e.w.after(e.w.draw(e.w.opt.Timing.Schedule), func() {
 		w := e.w
+		e.m = w.firstAccepted(e.m)
 		dest := w.pick(e.vm, e.target)
 		if dest == nil {
 			w.conductor.release()
@@ -77,6 +78,17 @@ func (e *evacuation) schedule() {
 		})
 		w.conductor.release() // the cast is the conductor's last act
 	})
+}
+
+// firstAccepted is the record that Nova's conductor notes an evacuation in: the VM's first one that reads accepted,
+// whichever request it belongs to.
+func (w *World) firstAccepted(m *Migration) *Migration {
+	for _, o := range w.migrations {
+		if o.VM == m.VM && o.Type == m.Type && o.Status == "accepted" {
+			return o
+		}
+	}
+	return m
 }
 
 func (e *evacuation) claim(dest *Host) {
