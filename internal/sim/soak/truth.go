@@ -160,6 +160,9 @@ func (t *truth) fencing(l *life, a act) {
 	}
 	silent := 0
 	for _, name := range t.c.hosts {
+		if _, spared := t.spared[name]; spared {
+			continue // a host in maintenance is in nobody's count
+		}
 		// Those whose power is off read off, and few of them are exempt; so are those that were.
 		if since := t.silent[name]; t.c.w.Host(name).On && !proved[name] && !since.IsZero() && t.c.w.Now().Sub(since) > surely {
 			silent++
