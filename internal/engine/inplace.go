@@ -78,6 +78,17 @@ func (e *Engine) planInPlace(in *Incident, ev Listed) {
 	e.tell(in, e.planInWords(in))
 }
 
+// refreshInPlace decides about VMs that were found again.
+func (e *Engine) refreshInPlace(in *Incident, ev Listed) {
+	for _, vm := range ev.VMs {
+		if r := e.vms[in.ID][vm.ID]; r != nil && r.State == Unaccounted && r.Reason == foundAgain {
+			vm.Facts = r.VM.Facts
+			r.VM = vm
+			e.classifyInPlace(in, r, ev.Migrations)
+		}
+	}
+}
+
 // classifyInPlace: what ran when the host went down is restarted; what may run elsewhere never is.
 func (e *Engine) classifyInPlace(in *Incident, r *Recovery, migrations []Migration) {
 	vm := r.VM

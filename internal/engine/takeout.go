@@ -135,6 +135,7 @@ func (e *Engine) listed(ev Listed) {
 	case in.Phase == PhaseInPlace && !in.Planned:
 		e.planInPlace(in, ev)
 	case in.Phase == PhaseInPlace:
+		e.refreshInPlace(in, ev)
 	case !in.Planned:
 		e.plan(in, ev)
 	default:
@@ -146,6 +147,14 @@ func (e *Engine) listed(ev Listed) {
 func (e *Engine) refresh(in *Incident, ev Listed) {
 	for _, vm := range ev.VMs {
 		r := e.vms[in.ID][vm.ID]
+		if r != nil && r.State == Unaccounted && r.Reason == foundAgain && vm.Host == in.Host {
+			vm.Facts = r.VM.Facts
+			r.VM = vm
+			e.classify(in, r, ev.Migrations)
+			e.stays(in, r)
+			e.arrange(in)
+			continue
+		}
 		if r == nil || r.State != Held || r.Open() != nil || r.VM.Host != in.Host || r.Disputed {
 			continue
 		}

@@ -45,17 +45,17 @@ func (e *Engine) found(in *Incident, r *Recovery, ev Looked) {
 		// Its cell doesn't answer: it stays unaccounted for.
 	case ev.VM.Host != in.Host && ev.VM.Host != "":
 		e.foundElsewhere(in, r, ev.VM)
-	case in.Phase == PhaseInPlace:
-		r.VM = ev.VM
-		e.classifyInPlace(in, r, nil)
 	default:
 		r.VM = ev.VM
-		e.tellVM(r, "found again")
-		e.classify(in, r, nil)
-		e.stays(in, r)
-		e.arrange(in)
+		if r.Reason != foundAgain {
+			e.setState(r, Unaccounted, foundAgain) // its cell hid its migrations as well
+		}
+		e.list(in, time.Second, foundAgain)
 	}
 }
+
+// foundAgain is why a VM stays unaccounted until a list that has it has brought its migrations, too.
+const foundAgain = "found there; whether it was moving when its host failed is read first"
 
 // foundElsewhere: Nova counts it on another host. Whether it runs there is that host's agent's to say: one that was ended
 // there, or never started, is down although Nova shows it active.
@@ -218,9 +218,8 @@ func (e *Engine) handOver(o *Incident, r *Recovery, vm VM) {
 		vm.Facts = r.VM.Facts
 		n := &Recovery{Incident: o.ID, VM: vm}
 		e.add(n)
-		e.classify(o, n, nil)
-		e.stays(o, n)
-		e.arrange(o)
+		e.setState(n, Unaccounted, foundAgain)
+		e.list(o, time.Second, foundAgain)
 	}
 }
 
