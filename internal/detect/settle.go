@@ -117,11 +117,11 @@ func (d *Detector) nextLook(now time.Time, h *host) time.Time {
 		}
 	case !h.awaited.IsZero():
 		soon(d.missedFrom(now, h))
-		if early := d.awaitedFrom(now); early.After(now) {
-			soon(early)
-		} else {
-			soon(now.Add(review))
+		early := d.awaitedFrom(now)
+		if passed := now.Sub(early); passed >= 0 { // each review from then on, however often something is read of the host
+			early = early.Add((passed/review + 1) * review)
 		}
+		soon(early)
 	}
 	return next
 }
