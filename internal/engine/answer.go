@@ -102,13 +102,8 @@ func (e *Engine) refused(in *Incident, r *Recovery, ev Answered) {
 
 // again puts a VM back into the queue with back-off, or, after five tries, among the failed ones, which go on being
 // tried at longer intervals until an operator gives up.
-func (e *Engine) again(r *Recovery, why string) { e.againFrom(zeroTime, r, why) }
-
-func (e *Engine) againFrom(earliest time.Time, r *Recovery, why string) {
+func (e *Engine) again(r *Recovery, why string) {
 	r.NotBefore = e.now.Add(backoff(r.Tries, 2*time.Second, 5*time.Minute))
-	if r.NotBefore.Before(earliest) {
-		r.NotBefore = earliest
-	}
 	if r.Tries >= triesBeforeFailed {
 		e.setState(r, Failed, fmt.Sprintf("%s (%d tries; next at %s)", why, r.Tries, clock(r.NotBefore)))
 		return

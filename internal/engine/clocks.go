@@ -43,7 +43,11 @@ func (e *Engine) rebaseRecovery(r *Recovery) {
 	e.past(&r.Accepted, &r.Done, &r.Ended)
 	e.within(longestBackOff, &r.NotBefore)
 	for i := range r.Attempts {
-		e.past(&r.Attempts[i].Intended, &r.Attempts[i].Answered, &r.Attempts[i].Ended)
+		a := &r.Attempts[i]
+		e.past(&a.Intended, &a.Answered, &a.Ended)
+		if a.Owed && !e.cfg.Takeover.IsZero() {
+			a.Answered = e.cfg.Takeover // as below
+		}
 	}
 	if a := r.Open(); a != nil && a.Answer == Unanswered && !e.cfg.Takeover.IsZero() {
 		a.Answered = e.cfg.Takeover // how long it may still be delivered is counted anew, by the clock that counts

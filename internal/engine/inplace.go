@@ -133,7 +133,7 @@ func (e *Engine) restart(in *Incident, may bool) {
 			e.look(in, r)
 		}
 		key := "restart/" + in.ID + "/" + r.VM.ID
-		if r.State != Restarting || e.now.Before(r.NotBefore) || e.busy(key) {
+		if r.State != Restarting || e.now.Before(r.NotBefore) || e.now.Before(e.mayComeUntil(r)) || e.busy(key) {
 			continue
 		}
 		if runs, known := e.host(in.Host).runs(e.now, r.VM.ID, in.Return.Seen); known && runs {

@@ -157,7 +157,7 @@ func (e *Engine) begin(in *Incident) {
 		if r.dueAgain(e.now) && in.Return.Boot == "" {
 			e.setState(r, Queued, "tried again: "+r.Reason)
 		}
-		if r.State != Queued || e.now.Before(r.NotBefore) || r.Open() != nil {
+		if r.State != Queued || e.now.Before(r.NotBefore) || e.now.Before(e.mayComeUntil(r)) || r.Open() != nil {
 			continue
 		}
 		if load.all >= e.cfg.InAll || planted.OneByOne && load.all > 0 {

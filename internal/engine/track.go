@@ -149,13 +149,26 @@ func (e *Engine) progress(in *Incident, r *Recovery, a *Attempt, m Migration) {
 	case "failed", "error", "cancelled":
 		a.Ended, a.Why = e.now, "Nova's migration record reads "+m.Status
 		why := fmt.Sprintf("the evacuation to %s failed (%s)", either(a.To, either(a.Target, "the scheduler's choice")), m.Status)
-		var over time.Time
-		if a.Owed {
-			over = a.Intended.Add(e.cfg.Permit + e.cfg.RequestTTL)
+		if over := e.mayComeUntil(r); e.now.Before(over) {
 			why += "; nobody has heard the answer to its request, which may come once more until " + clock(over)
 		}
-		e.againFrom(over, r, why)
+		e.again(r, why)
 	}
+}
+
+// mayComeUntil is until when a request of the VM whose answer nobody heard may be delivered once more, though its evacuation has
+// ended: till then the VM is started nowhere.
+func (e *Engine) mayComeUntil(r *Recovery) (until time.Time) {
+	for _, a := range r.Attempts {
+		from := a.Intended
+		if a.Answered.After(from) {
+			from = a.Answered
+		}
+		if over := from.Add(e.cfg.Permit + e.cfg.RequestTTL); a.Owed && over.After(until) {
+			until = over
+		}
+	}
+	return until
 }
 
 // foreign: an evacuation from this host that none of our intents explains. Two recoveries of one host race each other;

@@ -95,7 +95,7 @@ type Peer struct {
 	config *tls.Config
 	dial   dialFunc
 	cc     *grpc.ClientConn
-	stub   peerv1.PeerClient
+	calls  peerv1.PeerClient
 }
 
 // DialPeer prepares a connection to another server's agents' port, with this server's own credentials. It connects with
@@ -110,7 +110,7 @@ func DialPeer(addr string, current func() *pki.Credentials, dial func(ctx contex
 	if p.cc, err = connect(addr, p.config, dial); err != nil {
 		return nil, err
 	}
-	p.stub = peerv1.NewPeerClient(p.cc)
+	p.calls = peerv1.NewPeerClient(p.cc)
 	return p, nil
 }
 
@@ -119,7 +119,7 @@ func (p *Peer) Close() error { return p.cc.Close() }
 
 // Hear opens the stream of Asks and answers; ctx bounds all of it.
 func (p *Peer) Hear(ctx context.Context) (grpc.BidiStreamingClient[peerv1.Ask, peerv1.Heard], error) {
-	stream, err := p.stub.Hear(ctx)
+	stream, err := p.calls.Hear(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask another server: %w", err)
 	}
@@ -133,7 +133,7 @@ func (p *Peer) Join(ctx context.Context, name, address string) (*peerv1.JoinTick
 	if err := p.reach(ctx); err != nil {
 		return nil, fmt.Errorf("cannot join: %w", err)
 	}
-	ticket, err := p.stub.Join(ctx, &peerv1.JoinRequest{Name: name, Address: address})
+	ticket, err := p.calls.Join(ctx, &peerv1.JoinRequest{Name: name, Address: address})
 	switch s := status.Convert(err); s.Code() {
 	case codes.OK:
 		return ticket, nil

@@ -187,9 +187,9 @@ func (l *link) open() {
 }
 
 func (l *link) thaw() {
-	todo := l.thawed
+	waited := l.thawed
 	l.thawed = nil
-	for _, do := range todo {
+	for _, do := range waited {
 		do()
 	}
 	l.h.beat()
