@@ -10,6 +10,7 @@ import (
 // db is what both etcd stores do in the same way: records and watches, by a client.
 type db struct {
 	cli         *clientv3.Client
+	name        string // this server's
 	callTimeout time.Duration
 	life        context.Context // ends with Close, or with a failure
 

@@ -55,7 +55,7 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	}
 	s := &Embedded{o: o, reclaim: make(chan struct{}, 1), failed: make(chan error, 1)}
 	s.life, s.end = context.WithCancel(context.Background())
-	s.alive, s.words, s.db.kick, s.task = s.usable, s.inWords, s.kick, s.run
+	s.name, s.alive, s.words, s.db.kick, s.task = o.Name, s.usable, s.inWords, s.kick, s.run
 	s.guards = func(e Epoch) []clientv3.Cmp {
 		return []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(root+epochKey), "=", int64(e))}
 	}

@@ -68,7 +68,7 @@ func OpenExternal(o ExternalOptions) (*External, error) {
 		return nil, fmt.Errorf("cannot open store: %w", err)
 	}
 	s := &External{o: o, kicks: make(chan struct{}, 1), fault: fault{endpoints: o.Endpoints, tls: cfg.TLS}}
-	s.db = db{cli: cli, callTimeout: o.CallTimeout, alive: s.usable, words: s.inWords, kick: s.wake, task: s.run, guards: func(e Epoch) []clientv3.Cmp {
+	s.db = db{cli: cli, name: o.Name, callTimeout: o.CallTimeout, alive: s.usable, words: s.inWords, kick: s.wake, task: s.run, guards: func(e Epoch) []clientv3.Cmp {
 		return []clientv3.Cmp{
 			clientv3.Compare(clientv3.ModRevision(root+epochKey), "=", int64(e)),
 			clientv3.Compare(clientv3.CreateRevision(leaderKey), "=", int64(e)), // it is under our lease
@@ -175,21 +175,6 @@ func (s *External) Commit(ctx context.Context, epoch Epoch, ops ...Op) (Permit, 
 
 // Lead implements Store.
 func (s *External) Lead(ctx context.Context) <-chan Leadership { return s.leads.subscribe(ctx) }
-
-// Announce implements Store.
-func (s *External) Announce(ctx context.Context, card []byte) error {
-	if err := s.usable(); err != nil {
-		return fmt.Errorf("cannot announce this server: %w", err)
-	}
-	return announce(ctx, s.o.Name, card, func(key, value string) error {
-		bounded, cancel := s.bound(ctx)
-		defer cancel()
-		if _, err := s.cli.Put(bounded, key, value); err != nil {
-			return s.problem(ctx, err)
-		}
-		return nil
-	})
-}
 
 // Status implements Store. The members are the ninelives servers that use this etcd;
 // how its own members stand is for whoever runs it.

@@ -213,11 +213,11 @@ func (s *Embedded) nobodyElse() error {
 }
 
 // Announce implements Store.
-func (s *Embedded) Announce(ctx context.Context, card []byte) error {
-	if err := s.usable(); err != nil {
+func (s *db) Announce(ctx context.Context, card []byte) error {
+	if err := s.alive(); err != nil {
 		return fmt.Errorf("cannot announce this server: %w", err)
 	}
-	return announce(ctx, s.o.Name, card, func(key, value string) error {
+	return announce(ctx, s.name, card, func(key, value string) error {
 		bounded, cancel := s.bound(ctx)
 		defer cancel()
 		if _, err := s.cli.Put(bounded, key, value); err != nil {
