@@ -98,7 +98,7 @@ type Answered struct {
 	Answer Answer
 	Status int // HTTP status of a refusal, 0 otherwise
 	Text   string
-	Theirs bool // take-out: an operator had disabled the service meanwhile; it was left so
+	Theirs bool // take-out, put-back: an operator had disabled the service meanwhile; it was left so
 }
 
 // Inspected answers Inspect: what Nova's own records say of an act that nobody answered.

@@ -188,6 +188,7 @@ func (e *Engine) prove(in *Incident, p Proof) {
 		in.Phase = PhaseTakingOut
 	}
 	in.Stages.Proof, in.Revoked = e.now, ""
+	e.lateStrays(in)
 	in.Fencing.Round, in.Fencing.Next = 0, zeroTime
 	e.host(in.Host).cleared, e.recount = e.now, true
 	e.work(in)

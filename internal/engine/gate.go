@@ -70,7 +70,7 @@ func (e *Engine) tellGate(name string, h *host) {
 	}
 }
 
-// gateFor decides. The gate opens when no accepted evacuation from the host is open and its VMs are settled; what runs
+// gateFor decides. The gate opens when no accepted evacuation from the host is open and its VMs and strays are settled; what runs
 // elsewhere stays forbidden until some minutes after the host is readmitted (lateFor), since Nova may have queued a start for the dead host.
 func (e *Engine) gateFor(name, boot string) Gate {
 	g := Gate{Boot: boot, Open: true, Reason: "nothing stands against it", Forbidden: append([]string{}, e.keptForbidden(name)...)}
@@ -94,6 +94,9 @@ func (e *Engine) gateFor(name, boot string) Gate {
 			g.Open, g.Reason = false, "incident "+in.ID+" is "+string(in.Phase)
 		}
 	case PhaseAlert, PhaseInPlace, PhaseRecovered, PhaseRetrying, PhaseClosed:
+	}
+	if r := e.strayOnItsWay(in); g.Open && r != nil {
+		g.Open, g.Reason = false, r.VM.Name+" was on its way here when "+name+" died, and is being resurrected elsewhere"
 	}
 	if g.Open && len(g.Forbidden) > 0 {
 		g.Reason = "every VM of incident " + in.ID + " is settled"

@@ -175,7 +175,7 @@ func (e *Engine) putBack(in *Incident, ev Answered) {
 	case Accepted:
 		s := &e.host(in.Host).facts.Service
 		s.ForcedDown = false
-		if s.DisabledReason == in.Out.Reason && in.Out.Disabled {
+		if s.DisabledReason == in.Out.Reason && in.Out.Disabled && !ev.Theirs {
 			s.Disabled, s.DisabledReason = false, ""
 		}
 		e.tell(in, "Nova told: the host is back")
@@ -214,7 +214,10 @@ func (e *Engine) readmitted(in *Incident) {
 	why := "readmitted"
 	s := e.host(in.Host).facts.Service
 	if s.Disabled {
-		why += "; the service stays disabled, as the operator left it: " + s.DisabledReason
+		why += "; the service stays disabled, as the operator left it"
+		if !strings.HasPrefix(s.DisabledReason, Ours) { // else theirs hasn't been read yet
+			why += ": " + s.DisabledReason
+		}
 	}
 	for _, r := range e.recoveries(in) {
 		if r.State == Held || r.State == Failed {

@@ -141,15 +141,6 @@ const overdue = 5 * time.Minute
 // longUnderWay is how old an evacuation must be before its VM is looked at by itself; a usual one takes 2-4 s.
 const longUnderWay = 15 * time.Second
 
-// endAtProof ends an evacuation whose destination certainly runs nothing any more. The order to start the VM may still
-// lie in that host's queue: it must not start there when the host returns.
-func (e *Engine) endAtProof(dest *Incident, r *Recovery, a *Attempt) {
-	a.Ended, a.Why = e.now, "its destination "+dest.Host+" has a proof"
-	dest.Strays = merge(dest.Strays, []string{r.VM.ID})
-	e.touch(dest)
-	e.touchVM(r)
-}
-
 // begin starts as many evacuations as the limits allow, in the queue's order.
 func (e *Engine) begin(in *Incident) {
 	load := e.load()

@@ -66,7 +66,7 @@ func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.
 	case engine.TakeOut:
 		return r.takeOut(ctx, intent, a)
 	case engine.PutBack:
-		return answer(c.PutBack(ctx, intent, a.Service, cloud.PutBack{Enable: a.Disable})).of(a)
+		return r.putBack(ctx, intent, a)
 	case engine.Evacuate:
 		return answer(c.Evacuate(ctx, intent, a.VM, cloud.Evacuate{Host: a.Target, Stopped: a.Stopped})).of(a)
 	case engine.ResetState:
@@ -85,18 +85,34 @@ func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.
 // takeOut looks once more, right before it writes: a service that an operator has disabled since it was last read stays
 // disabled by them, with their reason.
 func (r *reign) takeOut(ctx context.Context, intent cloud.Intent, a engine.Action) engine.Event {
-	theirs := false
-	if a.Disable {
-		s, err := r.s.cloud.Service(ctx, a.Host)
-		if err != nil {
-			return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
-		}
-		theirs = s.Disabled && !strings.HasPrefix(s.DisabledReason, engine.Ours)
+	theirs, err := r.disabledByOther(ctx, a)
+	if err != nil {
+		return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
 	}
 	disable := a.Disable && !theirs
 	ev := answer(r.s.cloud.TakeOut(ctx, intent, a.Service, cloud.TakeOut{Disable: disable, Reason: reasonIf(disable, a.Why)})).of(a)
 	ev.Theirs = theirs
 	return ev
+}
+
+// putBack looks once more as well: what an operator has disabled since it was last read isn't enabled.
+func (r *reign) putBack(ctx context.Context, intent cloud.Intent, a engine.Action) engine.Event {
+	theirs, err := r.disabledByOther(ctx, a)
+	if err != nil {
+		return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
+	}
+	ev := answer(r.s.cloud.PutBack(ctx, intent, a.Service, cloud.PutBack{Enable: a.Disable && !theirs})).of(a)
+	ev.Theirs = theirs
+	return ev
+}
+
+// disabledByOther reads whether an operator has disabled the service that the action would disable, or enable.
+func (r *reign) disabledByOther(ctx context.Context, a engine.Action) (bool, error) {
+	if !a.Disable {
+		return false, nil
+	}
+	s, err := r.s.cloud.Service(ctx, a.Host)
+	return err == nil && s.Disabled && !strings.HasPrefix(s.DisabledReason, engine.Ours), err
 }
 
 func reasonIf(disable bool, reason string) string {

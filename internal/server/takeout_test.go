@@ -8,17 +8,23 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/engine"
 )
 
-// serviced has one service, and keeps how it was taken out.
+// serviced has one service, and keeps how it was taken out and put back.
 type serviced struct {
 	cloud.Cloud
 	service cloud.Service
 	taken   *cloud.TakeOut
+	back    *cloud.PutBack
 }
 
 func (c serviced) Service(context.Context, string) (cloud.Service, error) { return c.service, nil }
 
 func (c serviced) TakeOut(_ context.Context, _ cloud.Intent, _ string, o cloud.TakeOut) (cloud.Receipt, error) {
 	*c.taken = o
+	return cloud.Receipt{}, nil
+}
+
+func (c serviced) PutBack(_ context.Context, _ cloud.Intent, _ string, o cloud.PutBack) (cloud.Receipt, error) {
+	*c.back = o
 	return cloud.Receipt{}, nil
 }
 
@@ -32,6 +38,20 @@ func TestTakeOutLeavesAnOperatorsDisabling(t *testing.T) {
 		ev, ok := r.perform(t.Context(), a, &flight{r: r}).(engine.Answered)
 		if !ok || ev.Answer != engine.Accepted || ev.Theirs != theirs || taken.Disable == theirs || (taken.Reason == "") != theirs {
 			t.Errorf("disabled with reason %q: taken out by %+v, %+v; expected it to be left: %t", reason, taken, ev, theirs)
+		}
+	}
+}
+
+// The same when a host is taken back: what an operator has disabled isn't enabled.
+func TestPutBackLeavesAnOperatorsDisabling(t *testing.T) {
+	for reason, theirs := range map[string]bool{"disk swap": true, engine.Ours + "beef": false} {
+		var back cloud.PutBack
+		c := serviced{service: cloud.Service{Disabled: true, DisabledReason: reason, ForcedDown: true}, back: &back}
+		r := &reign{s: bare(t, c, Options{})}
+		a := engine.Action{ID: "1.1", Do: engine.PutBack, Host: "h1", Service: "s1", Disable: true, Force: true}
+		ev, ok := r.perform(t.Context(), a, &flight{r: r}).(engine.Answered)
+		if !ok || ev.Answer != engine.Accepted || ev.Theirs != theirs || back.Enable == theirs {
+			t.Errorf("disabled with reason %q: put back by %+v, %+v; expected it to be left: %t", reason, back, ev, theirs)
 		}
 	}
 }

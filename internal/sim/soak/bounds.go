@@ -123,8 +123,22 @@ func (t *truth) nobodyWaits(open map[string]engine.Incident, now time.Time) {
 		return
 	}
 	for _, r := range t.recoveries() {
-		t.waits(r.VM.ID, t.c.vm(r.VM.ID)+" is queued", r.State == engine.Queued && free[r.Incident] && now.After(r.NotBefore), now)
+		t.waits(r.VM.ID, t.c.vm(r.VM.ID)+" is queued", r.State == engine.Queued && free[r.Incident] && now.After(r.NotBefore) && now.After(mayCome(r)), now)
 	}
+}
+
+// mayCome is until when a request whose answer nobody heard may be delivered once more: its VM starts nowhere till then.
+func mayCome(r engine.Recovery) (until time.Time) {
+	for _, a := range r.Attempts {
+		from := a.Intended
+		if a.Answered.After(from) {
+			from = a.Answered
+		}
+		if over := from.Add(permitFor + requestTTL); a.Owed && over.After(until) {
+			until = over
+		}
+	}
+	return until
 }
 
 func (t *truth) waits(what, text string, does bool, now time.Time) {

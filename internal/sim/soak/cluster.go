@@ -63,6 +63,9 @@ const settled = 24 * time.Second
 // permitFor is what internal/server derives for three servers: half an election timeout.
 const permitFor = election / 2
 
+// requestTTL is internal/server's default.
+const requestTTL = 90 * time.Second
+
 // policyText is short of patience, so that schedules are short.
 const policyText = "hosts: {settle: 2s}\n"
 

@@ -243,6 +243,7 @@ func (c *cluster) novaFault(f fault, until func(func())) {
 		c.truth.lostOrders = true
 		change(func(a *world.APIFaults) { a.HalfNext = 1 + f.n }, func(a *world.APIFaults) { a.HalfNext = 0 })
 	case novaSlow:
+		c.truth.slowest = max(c.truth.slowest, sec(float64(1+f.n)))
 		change(func(a *world.APIFaults) { a.Slow = sec(float64(1 + f.n)) }, func(a *world.APIFaults) { a.Slow = 0 })
 	case loseAnswers:
 		change(func(a *world.APIFaults) { a.LoseNext = 1 + f.n }, func(a *world.APIFaults) { a.LoseNext = 0 })

@@ -60,7 +60,9 @@ func (t *truth) final() {
 	for _, id := range t.c.w.VMsDown() {
 		r, named := last[id]
 		v := t.c.w.VM(id)
+		in := open[v.Host]
 		switch {
+		case !named && in.Proof == nil && len(in.Interlocks) > 0: // nobody may touch the host yet, and it says why
 		case !named:
 			t.fail("S3: %s is down on %s (%s %s), and no record names it", t.c.vm(id), v.Host, v.VMState, v.TaskState)
 		case !r.State.Settled() && open[r.VM.Host].ID == "":

@@ -45,8 +45,14 @@ func (c *cluster) somebody(f fault, until func(func())) {
 	case unforceHost:
 		_, _, refused = w.UpdateService(user, w.Host(f.host).ServiceID, world.ServiceUpdate{ForcedDown: &no})
 	case maintain:
-		c.ask(engine.Asked{Verb: engine.MaintenanceOn, Host: f.host, Reason: "soak"}, func() { c.truth.spared[f.host] = time.Now() })
+		over := false
+		c.ask(engine.Asked{Verb: engine.MaintenanceOn, Host: f.host, Reason: "soak"}, func() {
+			if !over {
+				c.truth.spared[f.host] = time.Now()
+			}
+		})
 		until(func() {
+			over = true
 			c.insist(engine.Asked{Verb: engine.MaintenanceOff, Host: f.host, Reason: "soak"}, func() { delete(c.truth.spared, f.host) })
 		})
 	case resetVM: // an operator who sees a VM migrate for ever from a host without power, and looks no further
@@ -58,8 +64,14 @@ func (c *cluster) somebody(f fault, until func(func())) {
 			c.ask(engine.Asked{Verb: engine.ConfirmDown, Host: f.host, Reason: "I stand before it, its plug is out"}, func() {})
 		}
 	case disarm:
-		c.ask(engine.Asked{Verb: engine.Disarm, Reason: "soak"}, func() { c.truth.disarmed = time.Now() })
+		over := false
+		c.ask(engine.Asked{Verb: engine.Disarm, Reason: "soak"}, func() {
+			if !over { // an answer that comes later tells of what is undone already
+				c.truth.disarmed = time.Now()
+			}
+		})
 		until(func() {
+			over = true
 			c.insist(engine.Asked{Verb: engine.Arm, Reason: "soak"}, func() { c.truth.disarmed = time.Time{} })
 		})
 	}
@@ -89,7 +101,7 @@ func (c *cluster) insist(ev engine.Asked, done func()) {
 			done()
 		}
 		c.attempt(ev, func(err error) {
-			if err != nil && tries < 20 {
+			if err != nil && tries < 60 {
 				c.after(time.Second, try)
 				return
 			}

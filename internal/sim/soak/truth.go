@@ -22,12 +22,14 @@ type truth struct {
 	disarmed    time.Time            // when an operator was told that nothing is sent any more; zero: armed
 	spared      map[string]time.Time // host → the same of its maintenance
 	silent      map[string]time.Time // host → since when it says nothing
+	off         map[string]time.Time // host → when it last had no power
 	disabled    map[string]bool      // hosts whose service an operator disabled
 	disabledAt  map[string]time.Time
-	overwritten map[string]bool // hosts whose operator's reason a proxy replaced, with a take-out that it delivered late
+	overwritten map[string]bool // hosts whose operator's reason was replaced by a take-out: one that a proxy delivered late, or that crossed it
 	forced      map[string]bool // hosts that an operator forced down
 	sends       int
-	lostOrders  bool // Nova was made to begin evacuations and forget them: nobody but an operator can end those
+	slowest     time.Duration // Nova's answers, while it was at its slowest
+	lostOrders  bool          // Nova was made to begin evacuations and forget them: nobody but an operator can end those
 	bounds
 
 	readIncidents  map[string]once[engine.Incident]
@@ -36,7 +38,7 @@ type truth struct {
 
 func newTruth(c *cluster) *truth {
 	return &truth{
-		c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{},
+		c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{}, off: map[string]time.Time{},
 		disabled: map[string]bool{}, disabledAt: map[string]time.Time{}, overwritten: map[string]bool{},
 		forced: map[string]bool{}, bounds: bounds{queued: map[string]time.Time{}, seen: map[world.Plane]time.Time{}},
 		readIncidents: map[string]once[engine.Incident]{}, readRecoveries: map[string]once[engine.Recovery]{},
@@ -61,6 +63,9 @@ func (t *truth) step() {
 		h := t.c.w.Host(name)
 		if !t.well(h) {
 			t.trouble[name] = t.c.w.Now()
+		}
+		if !h.On {
+			t.off[name] = t.c.w.Now()
 		}
 		switch speaks := h.AgentRuns() && h.CanReach(world.Management); {
 		case speaks:
@@ -124,17 +129,26 @@ func (t *truth) sent(l *life, a act, permitted time.Time) {
 	case engine.Fence:
 		t.fencing(l, a)
 	case engine.TakeOut:
-		if time.Since(t.disabledAt[a.host]) < lookAhead {
-			delete(t.disabled, a.host)
-		}
+		t.disabledSinceItLooked(a)
 	case engine.PutBack:
+		t.disabledSinceItLooked(a)
 		t.takingBack(l, a.host)
 	}
 }
 
-// lookAhead is how long before a take-out its service was read: Nova has no write that depends on what was read, so
-// that an operator's word in between is lost.
+// lookAhead is how long before a take-out or a put-back its service was read by a Nova in order: Nova has no write that
+// depends on what was read, so that an operator's word in between is lost.
 const lookAhead = 150 * time.Millisecond
+
+func (t *truth) disabledSinceItLooked(a act) {
+	if !t.disabled[a.host] || time.Since(t.disabledAt[a.host]) >= lookAhead+t.slowest {
+		return
+	}
+	if a.do == engine.TakeOut || a.enable {
+		delete(t.disabled, a.host)
+		t.overwritten[a.host] = a.do == engine.TakeOut
+	}
+}
 
 // late is told of what a proxy delivers long after it was sent, or once more.
 func (t *truth) late(a act) {
@@ -164,7 +178,8 @@ func (t *truth) fencing(l *life, a act) {
 			continue // a host in maintenance is in nobody's count
 		}
 		// Those whose power is off read off, and few of them are exempt; so are those that were.
-		if since := t.silent[name]; t.c.w.Host(name).On && !proved[name] && !since.IsZero() && t.c.w.Now().Sub(since) > surely {
+		now, since := t.c.w.Now(), t.silent[name]
+		if t.off[name].Before(now.Add(-powerEvery)) && !proved[name] && !since.IsZero() && now.Sub(since) > surely {
 			silent++
 		}
 	}
@@ -189,11 +204,15 @@ func (t *truth) beingFenced(hosts ...string) bool {
 // surely is how long a host must have been silent for every server to suspect it.
 const surely = 3 * time.Second
 
+// powerEvery is how often the power of a host that is silent for long is read, and how long that takes: it may be on again
+// for so long, and nobody knows.
+const powerEvery = 6 * time.Second
+
 // takingBack is told of every request to un-force a host.
 func (t *truth) takingBack(l *life, host string) {
 	page, _, _ := t.c.w.Migrations(world.MigrationQuery{Source: host, Type: "evacuation"})
 	for _, m := range page {
-		if d := t.c.w.Host(m.Dest); m.Open() && m.User == novaUser && (d == nil || d.On && d.Kernel && !d.BootedAt.After(m.Created)) {
+		if d := t.c.w.Host(m.Dest); m.Open() && !m.Unused && m.User == novaUser && (d == nil || d.On && d.Kernel && !d.BootedAt.After(m.Created)) {
 			t.fail("S1: %s takes %s back while migration %d of %s to %q is %s", l, host, m.ID, t.c.vm(m.VM), m.Dest, m.Status)
 		}
 	}
@@ -245,7 +264,7 @@ func (t *truth) unrecorded(a act) string {
 func (t *truth) evacuating(l *life, id string) {
 	page, _, _ := t.c.w.Migrations(world.MigrationQuery{VM: id, Type: "evacuation"})
 	for _, m := range page {
-		if m.User != novaUser || !m.Open() {
+		if m.User != novaUser || !m.Open() || m.Unused {
 			continue
 		}
 		if h := t.c.w.Host(m.Dest); h != nil && (!h.On || !h.Kernel || h.BootedAt.After(m.Created)) {

@@ -62,7 +62,9 @@ type evacuation struct {
 func (e *evacuation) schedule() {
 	e.w.after(e.w.draw(e.w.opt.Timing.Schedule), func() {
 		w := e.w
-		e.m = w.firstAccepted(e.m)
+		own := e.m
+		e.m = w.firstAccepted(own)
+		own.Unused, e.m.Unused = true, false
 		dest := w.pick(e.vm, e.target)
 		if dest == nil {
 			w.conductor.release()

@@ -131,6 +131,7 @@ type Migration struct {
 	Project      string
 	Created      time.Time
 	Updated      time.Time
+	Unused       bool // its evacuation is noted in an older record, see firstAccepted: this one tells of nothing
 }
 
 // Open says whether the migration may still change something.
