@@ -113,7 +113,7 @@ func (t *truth) fencedInTime(name string, in engine.Incident, now time.Time) {
 func (t *truth) nobodyWaits(open map[string]engine.Incident, now time.Time) {
 	free := map[string]bool{} // incidents that nothing holds up; Nova is well, so that it is no excuse
 	for _, in := range open {
-		free[in.ID] = true
+		free[in.ID] = in.Phase != engine.PhaseFencing || now.Sub(in.Fencing.At) > ladder
 		for _, lock := range in.Interlocks {
 			free[in.ID] = free[in.ID] && lock.Code == engine.LockNova
 		}

@@ -37,6 +37,7 @@ func (c *cluster) somebody(f fault, until func(func())) {
 			_, _, refused = w.UpdateService(user, w.Host(f.host).ServiceID, world.ServiceUpdate{ForcedDown: &yes})
 			if v := w.VM(id); v != nil && v.Host == f.host && refused == nil && !c.truth.moving(id) {
 				refused = w.Evacuate(user, id, "", false)
+				c.truth.byOther[id] = time.Now()
 			}
 		}
 	case disableHost:

@@ -23,6 +23,8 @@ type truth struct {
 	spared      map[string]time.Time // host → the same of its maintenance
 	silent      map[string]time.Time // host → since when it says nothing
 	off         map[string]time.Time // host → when it last had no power
+	byOther     map[string]time.Time // VM → when somebody else evacuated it
+	crossed     map[string]bool      // VMs that somebody else evacuated while we did
 	disabled    map[string]bool      // hosts whose service an operator disabled
 	disabledAt  map[string]time.Time
 	overwritten map[string]bool // hosts whose operator's reason was replaced by a take-out: one that a proxy delivered late, or that crossed it
@@ -38,7 +40,7 @@ type truth struct {
 
 func newTruth(c *cluster) *truth {
 	return &truth{
-		c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{}, off: map[string]time.Time{},
+		c: c, trouble: map[string]time.Time{}, spared: map[string]time.Time{}, silent: map[string]time.Time{}, off: map[string]time.Time{}, byOther: map[string]time.Time{}, crossed: map[string]bool{},
 		disabled: map[string]bool{}, disabledAt: map[string]time.Time{}, overwritten: map[string]bool{},
 		forced: map[string]bool{}, bounds: bounds{queued: map[string]time.Time{}, seen: map[world.Plane]time.Time{}},
 		readIncidents: map[string]once[engine.Incident]{}, readRecoveries: map[string]once[engine.Recovery]{},
@@ -55,6 +57,10 @@ func (t *truth) fail(format string, args ...any) {
 func (t *truth) step() {
 	if d := t.c.w.DoubleRuns(); len(d) > t.doubles {
 		for _, d := range d[t.doubles:] {
+			if t.crossed[d.VM] {
+				t.c.note("%s ran twice: somebody else evacuated it in the same moment, which nothing can prevent", t.c.vm(d.VM))
+				continue
+			}
 			t.fail("S1: %s %s", t.c.vm(d.VM), d)
 		}
 		t.doubles = len(d)
@@ -262,6 +268,9 @@ func (t *truth) unrecorded(a act) string {
 
 // evacuating is told of every evacuation that reaches Nova.
 func (t *truth) evacuating(l *life, id string) {
+	if at, did := t.byOther[id]; did && time.Since(at) < lookAhead+t.slowest {
+		t.crossed[id] = true
+	}
 	page, _, _ := t.c.w.Migrations(world.MigrationQuery{VM: id, Type: "evacuation"})
 	for _, m := range page {
 		if m.User != novaUser || !m.Open() || m.Unused {
