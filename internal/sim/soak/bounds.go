@@ -175,7 +175,7 @@ func (t *truth) witnesses(now time.Time) {
 // witnessed: a verdict that a host is dead needs a silence of dead_after for one plane, or two planes that somebody could
 // watch.
 func (t *truth) witnessed(l *life, in engine.Incident) {
-	if t.c.w.Now().Sub(t.silent[in.Host]) >= deadOne {
+	if t.c.w.Now().Sub(t.silent[in.Host]) >= deadOne || !t.c.w.Host(in.Host).On { // or it reads off: a fence that was begun is finished
 		return
 	}
 	planes := 0
