@@ -85,7 +85,8 @@ type Engine struct {
 	hosts     map[string]*host
 	incidents map[string]*Incident            // all that are kept, closed ones too
 	open      []*Incident                     // those that aren't closed, oldest first: a step's order is always the same
-	openOn    map[string]*Incident            // the same, by host
+	openOn    map[string]*Incident            // the same, by host, without those that outlive its readmission
+	openBy    map[string][]*Incident          // the same, by host, all; nil: one came or went
 	vms       map[string]map[string]*Recovery // incident → VM → recovery
 	queues    map[string][]*Recovery          // incident → its VMs in the order of the queue; made when it is asked for
 	gated     map[string]bool                 // hosts whose agents wait for a gate order
@@ -133,10 +134,8 @@ func (e *Engine) Step(now time.Time, ev Event) Effects {
 	}
 	e.out, e.focus, e.loads, e.steady = Effects{}, map[string]bool{}, nil, nil
 	e.take(ev)
-	for _, in := range slices.Clone(e.open) {
-		if e.concerns(ev, in) {
-			e.advance(in)
-		}
+	for _, in := range e.concerned(ev) {
+		e.advance(in)
 	}
 	e.gates(ev)
 	e.withdraw(ev)
@@ -186,25 +185,31 @@ func (e *Engine) take(ev Event) {
 	}
 }
 
-// concerns reports whether an incident must be looked at after an event: all of them after a tick or an operator's word,
+// concerned lists the incidents that must be looked at after an event: all of them after a tick or an operator's word,
 // else those that the event is about. Whatever else follows from it follows at the next tick; with 10,000 hosts that
 // report, a step must not cost what all incidents cost.
-func (e *Engine) concerns(ev Event, in *Incident) bool {
+func (e *Engine) concerned(ev Event) []*Incident {
 	switch ev := ev.(type) {
 	case HostSeen:
-		return ev.Host.Name == in.Host
+		return e.openOf(ev.Host.Name)
 	case HostForgotten:
-		return ev.Host == in.Host
+		return e.openOf(ev.Host)
 	case InventoryRead:
-		return ev.Host == in.Host
+		return e.openOf(ev.Host)
 	case Assessed:
-		return ev.Host == in.Host
+		return e.openOf(ev.Host)
 	case AgentReported:
-		return ev.Host == in.Host
+		return e.openOf(ev.Host)
 	case Tick, Asked, PolicyChanged, QuorumChanged, CloudSeen:
-		return true
+		return slices.Clone(e.open)
 	default: // answers
-		return e.focus[in.ID]
+		var out []*Incident
+		for _, in := range e.open {
+			if e.focus[in.ID] {
+				out = append(out, in)
+			}
+		}
+		return out
 	}
 }
 
@@ -253,6 +258,17 @@ func (e *Engine) host(name string) *host {
 // incidentOf returns the open incident of a host that is in trouble or on its way back; nil if it is in service.
 func (e *Engine) incidentOf(host string) *Incident { return e.openOn[host] }
 
+// openOf lists a host's open incidents, oldest first: the one it is in, and those that outlive its readmission.
+func (e *Engine) openOf(host string) []*Incident {
+	if e.openBy == nil {
+		e.openBy = map[string][]*Incident{}
+		for _, in := range e.open {
+			e.openBy[in.Host] = append(e.openBy[in.Host], in)
+		}
+	}
+	return e.openBy[host]
+}
+
 // keep puts an incident into the indexes.
 func (e *Engine) keep(in *Incident) {
 	e.incidents[in.ID] = in
@@ -268,7 +284,7 @@ func (e *Engine) keep(in *Incident) {
 	at, _ := slices.BinarySearchFunc(e.open, in, func(a, b *Incident) int {
 		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID))
 	})
-	e.open = slices.Insert(e.open, at, in)
+	e.open, e.openBy = slices.Insert(e.open, at, in), nil
 }
 
 // add puts a VM under an incident's care.

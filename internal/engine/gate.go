@@ -124,11 +124,9 @@ func (e *Engine) forbiddenOn(in *Incident) []string {
 	if !in.fenced() && in.Earlier == nil {
 		return out
 	}
-	for _, o := range e.open { // sent here before this host died, and not a stray yet: whether Nova took it isn't known
-		for _, r := range e.recoveries(o) {
-			if a := r.Open(); o != in && a != nil && either(a.To, a.Target) == in.Host {
-				out = merge(out, []string{r.VM.ID})
-			}
+	for _, r := range e.load().toward[in.Host] { // sent here before this host died, and not a stray yet: whether Nova took it isn't known
+		if r.Incident != in.ID && r.Open() != nil {
+			out = merge(out, []string{r.VM.ID})
 		}
 	}
 	return out

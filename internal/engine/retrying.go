@@ -83,8 +83,8 @@ func (e *Engine) inherit(in *Incident, r *Recovery) {
 // keptForbidden lists what a host's agent must go on refusing although the host is back in service.
 func (e *Engine) keptForbidden(host string) []string {
 	out := merge(slices.Clone(e.host(host).forbidden), e.lateOrders(host))
-	for _, in := range e.open {
-		if in.Host != host || in.Phase != PhaseRetrying {
+	for _, in := range e.openOf(host) {
+		if in.Phase != PhaseRetrying {
 			continue
 		}
 		for _, r := range e.recoveries(in) {

@@ -114,7 +114,7 @@ func (e *Engine) work(in *Incident) { in.stuck = nil }
 func (e *Engine) closeIncident(in *Incident, why string) {
 	e.tell(in, "closed: "+why)
 	in.Phase, in.Stages.Closed, in.Interlocks, in.stuck = PhaseClosed, e.now, nil, nil
-	e.open = slices.DeleteFunc(e.open, func(o *Incident) bool { return o == in })
+	e.open, e.openBy = slices.DeleteFunc(e.open, func(o *Incident) bool { return o == in }), nil
 	if e.openOn[in.Host] == in {
 		delete(e.openOn, in.Host)
 	}

@@ -24,8 +24,9 @@ type loads struct {
 	all    int
 	count  map[string]int
 	memory map[string]int
-	groups map[string]bool // anti-affinity groups with a member under way
-	failed map[string]int  // target and kind of VM → evacuations that came to nothing
+	groups map[string]bool        // anti-affinity groups with a member under way
+	failed map[string]int         // target and kind of VM → evacuations that came to nothing
+	toward map[string][]*Recovery // target → VMs under way to it
 }
 
 // kind is what VMs have in common that decides where Nova's scheduler lets them go; "" if it isn't known.
@@ -44,6 +45,7 @@ func (l *loads) add(target string, r *Recovery) {
 	l.all++
 	l.count[target]++
 	l.memory[target] += r.VM.MemoryMB
+	l.toward[target] = append(l.toward[target], r)
 	for _, g := range r.VM.Apart {
 		l.groups[g] = true
 	}
@@ -57,7 +59,7 @@ func (e *Engine) load() *loads {
 	if e.loads != nil {
 		return e.loads
 	}
-	l := &loads{count: map[string]int{}, memory: map[string]int{}, groups: map[string]bool{}, failed: map[string]int{}}
+	l := &loads{count: map[string]int{}, memory: map[string]int{}, groups: map[string]bool{}, failed: map[string]int{}, toward: map[string][]*Recovery{}}
 	for _, in := range e.open {
 		for _, r := range e.vms[in.ID] {
 			for _, a := range r.Attempts {

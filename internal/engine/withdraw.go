@@ -1,12 +1,18 @@
 package engine
 
+import "slices"
+
 // withdraw takes back what was begun and may not be sent any more: the shell asks before its bytes leave, which can be
 // long after the decision (a slow BMC's login, a connection that waits). It is the interlocks' second look, so that
 // disarming stops also what was decided before.
 func (e *Engine) withdraw(ev Event) {
+	if len(e.dangerous) == 0 {
+		return
+	}
+	concerned := e.concerned(ev)
 	for _, a := range e.dangerous {
 		in := e.incidents[a.Incident]
-		if a.withdrawn || in == nil || !e.concerns(ev, in) {
+		if a.withdrawn || in == nil || !slices.Contains(concerned, in) {
 			continue
 		}
 		if locks := e.maySend(a, in); len(locks) > 0 {
