@@ -12,23 +12,29 @@ func (e *Engine) withdraw(ev Event) {
 	concerned := e.concerned(ev)
 	for _, a := range e.dangerous {
 		in := e.incidents[a.Incident]
-		if a.withdrawn || in == nil || !slices.Contains(concerned, in) {
+		if a.withdrawn || in == nil || !in.closed() && !slices.Contains(concerned, in) {
 			continue
 		}
-		if locks := e.maySend(a, in); len(locks) > 0 {
+		if why := e.maySend(a, in); why != "" {
 			a.withdrawn = true
-			e.out.Withdrawn = append(e.out.Withdrawn, Withdrawn{Action: a.ID, Why: locks[0].Reason})
+			e.out.Withdrawn = append(e.out.Withdrawn, Withdrawn{Action: a.ID, Why: why})
 		}
 	}
 }
 
-func (e *Engine) maySend(a *Action, in *Incident) []Interlock {
+// maySend says why an act may not be sent any more, "" if it may.
+func (e *Engine) maySend(a *Action, in *Incident) string {
+	if in.closed() {
+		return "incident " + in.ID + " is closed"
+	}
+	var locks []Interlock
 	if a.Do != Fence {
-		return e.mayWrite(in)
+		locks = e.mayWrite(in)
+	} else if locks = e.mayAct(in); len(locks) == 0 {
+		return e.secondhand(in, e.host(in.Host))
 	}
-	locks := e.mayAct(in)
-	if why := e.secondhand(in, e.host(in.Host)); why != "" {
-		locks = append(locks, Interlock{Code: LockAlive, Reason: why})
+	if len(locks) > 0 {
+		return locks[0].Reason
 	}
-	return locks
+	return ""
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/policy"
 )
 
-// A fence that was decided waits for a slow BMC's login when the operator disarms, or when its host pulses again: the
-// shell is told not to send it.
+// A fence that was decided waits for a slow BMC's login when the operator disarms, when its host pulses again, or when its
+// incident ends: the shell is told not to send it.
 func TestWithdrawn(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -19,6 +19,7 @@ func TestWithdrawn(t *testing.T) {
 		{"disarmed", Asked{ID: "1", Verb: Disarm, By: "admin", Reason: "works"}, "disarmed by admin: works"},
 		{"maintenance", Asked{ID: "1", Verb: MaintenanceOn, Host: "h1", By: "admin", Reason: "disks"}, "h1 is in maintenance"},
 		{"alive again", Assessed{Host: "h1", Verdict: Up, Boot: "b1", Reason: "pulses"}, "does not stand"},
+		{"closed", Assessed{Host: "h2", Verdict: Up, Boot: "b1", Reason: "pulses"}, "is closed"},
 		{"nothing", Tick{}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -42,6 +43,9 @@ func TestWithdrawn(t *testing.T) {
 			step(Assessed{Host: "h1", Verdict: Off, Boot: "b1", Reason: "read off"})
 			if fence == "" {
 				t.Fatal("no fence was begun")
+			}
+			if tc.name == "closed" {
+				e.closeIncident(e.incidentOf("h1"), "a test")
 			}
 			got := step(tc.ev).Withdrawn
 			switch {
