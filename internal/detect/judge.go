@@ -34,7 +34,7 @@ func (d *Detector) judgeSilent(now time.Time, h *host) Verdict {
 	if len(d.offDevices(now, h)) > 0 && d.silentEverywhere(now, h) {
 		return Off // positive evidence: neither self-doubt nor a reconnect wave makes a machine read off
 	}
-	if d.inWave(now) {
+	if d.inWave(now) || now.Sub(d.waveEnd(now)) < review { // first whoever hasn't come back is suspect, and counted as such
 		return Unknown
 	}
 	switch {

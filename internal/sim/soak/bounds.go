@@ -104,7 +104,7 @@ func (t *truth) fencedInTime(name string, in engine.Incident, now time.Time) {
 	switch {
 	case in.ID == "":
 		t.fail("L: %s is silent for %s (on=%t frozen=%t), and there is no incident", name, now.Sub(since), h.On, h.Frozen)
-	case len(in.Interlocks) == 0 && !underWay && (in.Proof == nil || in.Phase == engine.PhaseInPlace):
+	case len(in.Interlocks) == 0 && !underWay && now.Sub(in.Stages.Verdict) > surely && (in.Proof == nil || in.Phase == engine.PhaseInPlace):
 		t.fail("L: %s is silent for %s, and incident %s (%s) neither has a proof nor says what it waits for", name, now.Sub(since), in.ID, in.Phase)
 	}
 }
