@@ -22,7 +22,7 @@ type ExternalOptions struct {
 	Endpoints []string // https://host:2379, required
 	TLS       ClientTLS
 
-	// Lease is how long a leader that says nothing more keeps its claim: whole seconds, two at least; default 4 s. What
+	// Lease is how long a leader that says nothing more keeps its claim: whole seconds, two at least; default 3 s. What
 	// etcd grants may be longer.
 	Lease time.Duration
 	// Permit is how long permits are good. Default and upper bound: LeasePermit.
@@ -81,7 +81,7 @@ func OpenExternal(o ExternalOptions) (*External, error) {
 }
 
 func (o *ExternalOptions) complete() (clientv3.Config, error) {
-	setDefault(&o.Lease, 4*time.Second)
+	setDefault(&o.Lease, 3*time.Second)
 	setDefault(&o.CallTimeout, 5*time.Second)
 	bound, _ := LeasePermit(o.Lease)
 	setDefault(&o.Permit, bound)
