@@ -50,7 +50,9 @@ func (e *Engine) bringBack(in *Incident) {
 		return
 	}
 	if e.last(in, "tracked").Before(in.Return.Healthy) || e.now.Sub(e.last(in, "tracked")) > migrationsFresh {
-		e.track(in) // somebody else's evacuation from the host may be under way
+		if e.every(in, "probe", time.Second) {
+			e.track(in) // somebody else's evacuation from the host may be under way
+		}
 		return
 	}
 	if len(waits) == 0 {
