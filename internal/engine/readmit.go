@@ -158,15 +158,20 @@ func (e *Engine) beginPutBack(in *Incident) {
 	if e.now.Sub(h.serviceAt) > serviceFresh || e.now.Before(in.Fencing.Next) || e.busy("back/"+in.ID) {
 		return
 	}
-	if !in.Out.Forced || !s.ForcedDown { // an operator had forced it down before us, or has un-forced it: theirs to take back
+	enable := in.disabledByUs(s)
+	if !in.Out.Forced || !s.ForcedDown && !enable { // an operator had forced it down before us, or has un-forced it: theirs to take back
 		e.readmitted(in)
 		return
 	}
-	enable := in.Out.Disabled && s.Disabled && s.DisabledReason == in.Out.Reason
 	in.Return.PutBack = true
 	e.mark(in, "put-back", e.now)
 	e.touch(in)
 	e.do("back/"+in.ID, Action{Do: PutBack, Incident: in.ID, Host: in.Host, Service: s.ID, Disable: enable, Force: true, Why: "healthy and settled"})
+}
+
+// disabledByUs reports whether the service is disabled as we left it, with our reason word for word.
+func (in *Incident) disabledByUs(s Service) bool {
+	return in.Out.Disabled && s.Disabled && s.DisabledReason == in.Out.Reason
 }
 
 func (e *Engine) putBack(in *Incident, ev Answered) {
@@ -177,7 +182,7 @@ func (e *Engine) putBack(in *Incident, ev Answered) {
 	case Accepted:
 		s := &e.host(in.Host).facts.Service
 		s.ForcedDown = false
-		if s.DisabledReason == in.Out.Reason && in.Out.Disabled && !ev.Theirs {
+		if in.disabledByUs(*s) && !ev.Theirs {
 			s.Disabled, s.DisabledReason = false, ""
 		}
 		e.tell(in, "Nova told: the host is back")
@@ -200,7 +205,7 @@ func (e *Engine) putBackSeen(in *Incident) bool {
 	if asked := e.last(in, "put-back"); !h.serviceAt.After(asked) {
 		return false
 	}
-	if !h.facts.Service.ForcedDown {
+	if s := h.facts.Service; !s.ForcedDown && !in.disabledByUs(s) { // else somebody else un-forced it
 		e.readmitted(in)
 		return true
 	}

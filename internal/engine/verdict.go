@@ -230,11 +230,11 @@ func (e *Engine) rebooted(in *Incident, ev Assessed) {
 	if ended == ev.Boot {
 		ended = "" // it lived through the fences that were tried on it; the boot before it had ended
 	}
-	in.Proof, in.Earlier = &Proof{Kind: "reboot", Host: in.Host, Boot: ended, At: e.now}, nil
+	in.Proof, in.Earlier, in.Revoked = &Proof{Kind: "reboot", Host: in.Host, Boot: ended, At: e.now}, nil, ""
 	in.Stages.Verdict, in.Fencing.Next, in.Unhealthy = e.now, zeroTime, false
 	in.Return = Return{Boot: ev.Boot, Seen: e.now}
 	if in.Out.Begun { // it was taken out of service: the long way back
-		in.Stages.Proof, in.Phase, in.Revoked = e.now, PhaseTakingOut, ""
+		in.Stages.Proof, in.Phase = e.now, PhaseTakingOut
 		e.touch(in)
 		return
 	}
