@@ -39,6 +39,9 @@ const identityVersion = 1
 func (d *dataDir) etcd() string     { return filepath.Join(d.path, "etcd") }
 func (d *dataDir) identity() string { return filepath.Join(d.path, "identity.json") }
 
+// member is a file beside the directory: this server has had a vote beside others.
+func (d *dataDir) member() string { return d.path + ".member" }
+
 // openDataDir makes, locks and checks the directory. etcd would wait for ever for
 // a database that another process has open.
 func openDataDir(o Options) (*dataDir, error) {
@@ -88,6 +91,9 @@ func (d *dataDir) claim(o Options) error {
 	case !there && have != nil && have.Ran:
 		return fmt.Errorf("data directory %s has lost its log (etcd/member/wal): is this the only server, put a backup back (ninelives cluster restore); are there others, replace this one (ninelives cluster replace). If it is to begin with nothing, move the directory away", d.path)
 	case !there && (have == nil || !have.Joins):
+		if err := d.mayBegin(); err != nil {
+			return err
+		}
 		if n := len(o.Initial); n != 1 && n != 3 && n != 5 {
 			return fmt.Errorf("a cluster of %d servers is refused: one, three or five (an even number survives no more failures than one less)", n)
 		}
@@ -98,6 +104,20 @@ func (d *dataDir) claim(o Options) error {
 	}
 	d.id = *have
 	return d.belongs(want, o.lone)
+}
+
+// mayBegin refuses to begin with nothing where this server has had a vote beside others. It would vote as the member it was,
+// having forgotten what it had acknowledged, and with another one that was away then it would be a majority.
+func (d *dataDir) mayBegin() error {
+	switch _, err := os.Stat(d.member()); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot read data directory: %w", err)
+	}
+	return fmt.Errorf("data directory %s is empty, but this server was one of several (%s says so): it must not begin with nothing. "+
+		"Are there others, replace this one (ninelives cluster replace there, then ninelives server join here); are all lost, put a backup back (ninelives cluster restore). "+
+		"Only if the whole cluster is to begin anew, without its records, remove that file", d.path, d.member())
 }
 
 // belongs holds what the directory says against the configuration.
@@ -125,6 +145,9 @@ func (d *dataDir) belongs(want identity, lone bool) error {
 
 // note remembers who the servers are, and that there is data.
 func (d *dataDir) note(now map[string]string) error {
+	if err := d.noteMember(len(now) > 1); err != nil {
+		return err
+	}
 	if d.id.Ran && maps.Equal(d.id.Now, now) {
 		return nil
 	}
@@ -135,6 +158,20 @@ func (d *dataDir) note(now map[string]string) error {
 		d.id.Now, d.id.Ran = before, ran
 	}
 	return err
+}
+
+// noteMember keeps the file for mayBegin, or takes it away.
+func (d *dataDir) noteMember(is bool) error {
+	_, err := os.Stat(d.member())
+	switch was := err == nil; {
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return err
+	case was == is:
+		return nil
+	case !is:
+		return os.Remove(d.member())
+	}
+	return os.WriteFile(d.member(), []byte("This server has had a vote beside others: without its database it must not begin by itself.\n"), 0o600)
 }
 
 // read is nil if the directory doesn't say whose it is.

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -142,6 +144,9 @@ func (s *Embedded) start() error {
 	select {
 	case r := <-done:
 		if r.err != nil {
+			if bootstrapped(r.err) && !s.dir.id.Ran { // refused before it took part in anything: the way is clear to join
+				r.err = errors.Join(r.err, os.RemoveAll(s.dir.etcd()))
+			}
 			s.dir.release()
 			return r.err
 		}

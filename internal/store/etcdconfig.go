@@ -73,6 +73,11 @@ func (o Options) peerTLS() transport.TLSInfo {
 	}
 }
 
+// bootstrapped: the others have seen this member with data. etcd has no type for it.
+func bootstrapped(err error) bool {
+	return strings.Contains(err.Error(), "has already been bootstrapped")
+}
+
 // startProblem adds what an operator can do about it.
 func (s *Embedded) startProblem(err error) error {
 	switch {
@@ -84,9 +89,8 @@ func (s *Embedded) startProblem(err error) error {
 		return fmt.Errorf("the disk of data directory %s is full; free some of it, then start the server again: %w", s.o.DataDir, err)
 	case errors.Is(err, errDamaged), strings.Contains(err.Error(), "invalid database"): // etcd has no type for it
 		return fmt.Errorf("%w in data directory %s. Is this the only server: put a backup of the directory back, or move it away and begin with nothing; are there others: leave this one stopped, they go on without it", err, s.o.DataDir)
-	// etcd has no type for this one.
-	case strings.Contains(err.Error(), "has already been bootstrapped"):
-		return fmt.Errorf("the other servers know a server %q with data, and this one has none in %s: do two servers have this name? Or, if its disk was lost, on a server that works: ninelives cluster replace %s (%w)", s.o.Name, s.o.DataDir, s.o.Name, err)
+	case bootstrapped(err):
+		return fmt.Errorf("the other servers know a server %q with data, and this one has none in %s: do two servers have this name? Or, if its disk was lost, on a server that works: ninelives cluster replace %s; then, here: ninelives server join (%w)", s.o.Name, s.o.DataDir, s.o.Name, err)
 	}
 	return err
 }
