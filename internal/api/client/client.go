@@ -3,6 +3,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,13 +33,15 @@ type Client struct {
 	good  atomic.Pointer[string] // the one that answered last
 	token string
 	http  *http.Client
+
+	within time.Duration // knockWithin
 }
 
 // New makes a client of the servers at base (http://127.0.0.1:7400, or several with commas between) with an admin token.
-// Where one can't be reached the next is asked; where another one leads, that one is. transport nil:
+// Where one can't be reached, or doesn't say within 2 s that it is there, the next is asked; where another one leads, that one is. transport nil:
 // http.DefaultTransport. Deadlines come with each call's context.
 func New(base, token string, transport http.RoundTripper) (*Client, error) {
-	c := &Client{token: strings.TrimSpace(token), http: &http.Client{
+	c := &Client{token: strings.TrimSpace(token), within: knockWithin, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token goes nowhere else
 	}}
@@ -100,6 +103,10 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 			continue
 		}
 		asked[base] = true
+		if err := c.knock(ctx, base); err != nil {
+			first = cmp.Or(first, err)
+			continue
+		}
 		resp, err := c.ask(ctx, method, base, path, text, header)
 		if err == nil {
 			c.good.Store(&base)
@@ -117,6 +124,31 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		}
 	}
 	return nil, first
+}
+
+// knockWithin is how long a server may take to say that it is there.
+const knockWithin = 2 * time.Second
+
+// knock asks one of several servers whether it is there at all, before anything is sent to it: one whose machine is frozen, or
+// whose network swallows packets, would hold a request until its deadline, and nobody could say whether it had arrived.
+func (c *Client) knock(ctx context.Context, base string) error {
+	if good := c.good.Load(); len(c.bases) == 1 || good != nil && *good == base {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.within, fmt.Errorf("it says nothing for %v", c.within))
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, base+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err == nil {
+		return resp.Body.Close() // whatever it says
+	}
+	if why := context.Cause(ctx); why != nil {
+		err = why
+	}
+	return fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
 }
 
 // neverSent: the connection was never made, so another server may be asked the same.
