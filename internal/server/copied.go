@@ -13,14 +13,17 @@ import (
 // with one voice, and the quorum may forget what it had promised. Names of hosts aren't resolved: a server must start
 // while DNS is down.
 func (c Config) copied(local []netip.Addr) string {
-	own := c.Cluster.Initial[c.Name]
+	own, named := c.Cluster.Initial[c.Name], c.Name
+	if own != "" {
+		named += " (" + own + ")"
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Cluster.Initial)) {
 		addr := c.Cluster.Initial[name]
 		if name == c.Name || addr == own {
 			continue
 		}
 		if addr == c.Listen.Cluster {
-			return fmt.Sprintf("listen.cluster is %s, the address of %s, but this server is named %s (%s): was the file copied? Two servers of one name would vote twice; write name: %s", addr, name, c.Name, own, name)
+			return fmt.Sprintf("listen.cluster is %s, the address of %s, but this server is named %s: was the file copied? Two servers of one name would vote twice; write name: %s", addr, name, named, name)
 		}
 		if here(addr, local) && elsewhere(own, local) {
 			return fmt.Sprintf("%s is at %s, which is no address of this machine, but %s of %s is: was the file copied? Two servers of one name would vote twice; write name: %s", c.Name, own, addr, name, name)

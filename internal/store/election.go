@@ -37,7 +37,7 @@ func (s *Embedded) followRaft() {
 			case <-tick.C:
 				waiting = settled && s.srv.Leader() == lead // that it was lost is told by nothing else
 			case <-s.srv.StoppingNotify():
-				s.fail(errors.New("etcd has stopped: was this server removed from the cluster?"))
+				s.fail(errors.New("etcd has stopped: was this server removed from the cluster (ninelives cluster list, on another one)? Then leave it stopped, or move its data directory's etcd away and let it join again (ninelives server join)"))
 				return
 			case <-s.life.Done():
 				return

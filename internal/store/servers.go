@@ -119,7 +119,7 @@ func (s *Embedded) RemoveServer(ctx context.Context, name string) error {
 		return fail(fmt.Errorf("%w: no server has this name", ErrNotFound))
 	}
 	if name == s.o.Name {
-		return fail(fmt.Errorf("%w: a server doesn't remove itself: stop it, then ask another one", ErrRefused))
+		return fail(fmt.Errorf("%w: %s was asked (the leader is), and a server doesn't remove itself: stop it, then ask another one", ErrRefused, name))
 	}
 	if why := missed(members, at); why != "" {
 		return fail(fmt.Errorf("%w: %s", ErrRefused, why))
