@@ -128,7 +128,7 @@ func (t *truth) sent(l *life, a act, permitted time.Time) {
 	if since, spared := t.spared[host]; spared && permitted.Sub(since) > grace {
 		t.fail("S4: %s sent %s, %s after %s went into maintenance", l, a, permitted.Sub(since), host)
 	}
-	if why := t.unrecorded(a); why != "" {
+	if why := t.unrecorded(a, permitted); why != "" {
 		t.fail("S5: %s sent %s, and %s", l, a, why)
 	}
 	switch a.do {
@@ -227,10 +227,10 @@ func (t *truth) takingBack(l *life, host string) {
 	}
 }
 
-// unrecorded says why no record stands for an act; "" if one does.
-func (t *truth) unrecorded(a act) string {
+// unrecorded says why no record stood for an act when it was permitted; "" if one did.
+func (t *truth) unrecorded(a act, permitted time.Time) string {
 	for _, in := range t.incidents() {
-		if in.Phase == engine.PhaseClosed {
+		if in.Phase == engine.PhaseClosed && !in.Stages.Closed.After(permitted) {
 			continue
 		}
 		switch a.do {
