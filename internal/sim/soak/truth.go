@@ -176,7 +176,8 @@ func (t *truth) fencing(l *life, a act) {
 	}
 	incidents, proved := t.incidents(), map[string]bool{}
 	for _, in := range incidents {
-		proved[in.Host] = proved[in.Host] || in.Phase != engine.PhaseClosed && in.Proof != nil
+		exempt := in.Proof != nil || in.Phase == engine.PhaseFencing && in.Verdict == engine.Off // it read off when its fence began
+		proved[in.Host] = proved[in.Host] || in.Phase != engine.PhaseClosed && exempt
 	}
 	silent := 0
 	for _, name := range t.c.hosts {
