@@ -125,7 +125,7 @@ func (e *Engine) forbiddenOn(in *Incident) []string {
 		return out
 	}
 	for _, r := range e.load().toward[in.Host] { // sent here before this host died, and not a stray yet: whether Nova took it isn't known
-		if r.Incident != in.ID && r.Open() != nil {
+		if a := r.Open(); r.Incident != in.ID && a != nil && either(a.To, a.Target) == in.Host {
 			out = merge(out, []string{r.VM.ID})
 		}
 	}

@@ -1,6 +1,9 @@
 package engine
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // A stray is a VM that was on its way to a host when that host died: Nova's order to start it there may still lie in the
 // host's queue. It must not start there when the host returns, whatever has become of it by then.
@@ -17,10 +20,7 @@ func (e *Engine) endAtProof(dest *Incident, r *Recovery, a *Attempt) {
 // host that ended them: Nova notes an evacuation in an earlier one's record (see inOldRecord), and what reads failed there can
 // be that one's end, on another host.
 func (e *Engine) lateStrays(in *Incident) {
-	silent := in.Stages.Suspect
-	if last := in.Stages.LastLife; !last.IsZero() {
-		silent = last
-	}
+	silent := cmp.Or(in.Stages.LastLife, in.Stages.Suspect)
 	for _, vms := range e.vms {
 		for _, r := range vms {
 			if slices.ContainsFunc(r.Attempts, func(a Attempt) bool {
