@@ -64,9 +64,13 @@ func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.
 	case engine.SendGate:
 		return r.s.agents.sendGate(a, uint64(r.epoch))
 	case engine.TakeOut:
-		return r.takeOut(ctx, intent, a)
+		return r.unlessTheirs(ctx, a, func(disable bool) outcome {
+			return answer(c.TakeOut(ctx, intent, a.Service, cloud.TakeOut{Disable: disable, Reason: reasonIf(disable, a.Why)}))
+		})
 	case engine.PutBack:
-		return r.putBack(ctx, intent, a)
+		return r.unlessTheirs(ctx, a, func(enable bool) outcome {
+			return answer(c.PutBack(ctx, intent, a.Service, cloud.PutBack{Enable: enable}))
+		})
 	case engine.Evacuate:
 		return answer(c.Evacuate(ctx, intent, a.VM, cloud.Evacuate{Host: a.Target, Stopped: a.Stopped})).of(a)
 	case engine.ResetState:
@@ -82,37 +86,20 @@ func (r *reign) perform(ctx context.Context, a engine.Action, f *flight) engine.
 	}
 }
 
-// takeOut looks once more, right before it writes: a service that an operator has disabled since it was last read stays
-// disabled by them, with their reason.
-func (r *reign) takeOut(ctx context.Context, intent cloud.Intent, a engine.Action) engine.Event {
-	theirs, err := r.disabledByOther(ctx, a)
-	if err != nil {
-		return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
+// unlessTheirs looks once more, right before it writes: a service that an operator has disabled since it was last read stays
+// disabled by them, with their reason, when it is taken out and when it is put back.
+func (r *reign) unlessTheirs(ctx context.Context, a engine.Action, write func(change bool) outcome) engine.Event {
+	theirs := false
+	if a.Disable {
+		s, err := r.s.cloud.Service(ctx, a.Host)
+		if err != nil {
+			return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
+		}
+		theirs = s.Disabled && !strings.HasPrefix(s.DisabledReason, engine.Ours)
 	}
-	disable := a.Disable && !theirs
-	ev := answer(r.s.cloud.TakeOut(ctx, intent, a.Service, cloud.TakeOut{Disable: disable, Reason: reasonIf(disable, a.Why)})).of(a)
+	ev := write(a.Disable && !theirs).of(a)
 	ev.Theirs = theirs
 	return ev
-}
-
-// putBack looks once more as well: what an operator has disabled since it was last read isn't enabled.
-func (r *reign) putBack(ctx context.Context, intent cloud.Intent, a engine.Action) engine.Event {
-	theirs, err := r.disabledByOther(ctx, a)
-	if err != nil {
-		return engine.Answered{Action: a.ID, Answer: engine.NotSent, Text: err.Error()}
-	}
-	ev := answer(r.s.cloud.PutBack(ctx, intent, a.Service, cloud.PutBack{Enable: a.Disable && !theirs})).of(a)
-	ev.Theirs = theirs
-	return ev
-}
-
-// disabledByOther reads whether an operator has disabled the service that the action would disable, or enable.
-func (r *reign) disabledByOther(ctx context.Context, a engine.Action) (bool, error) {
-	if !a.Disable {
-		return false, nil
-	}
-	s, err := r.s.cloud.Service(ctx, a.Host)
-	return err == nil && s.Disabled && !strings.HasPrefix(s.DisabledReason, engine.Ours), err
 }
 
 func reasonIf(disable bool, reason string) string {
