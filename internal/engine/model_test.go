@@ -17,6 +17,7 @@ import (
 // out late, in any order, or by a leader that is no more; answers are lost; leaders change between a record and its act.
 // After every step the promises are checked against the world's truth, not against what the engine believes.
 type model struct {
+	listed   time.Time // when the inventory was read last
 	t        *rapid.T
 	e        *Engine
 	w        *world
@@ -68,10 +69,18 @@ func newModel(t *rapid.T) *model {
 		m.w.addVM(fmt.Sprintf("vm%d", i+1), fmt.Sprintf("h%d", i%modelHosts+1))
 	}
 	m.introduce()
+	m.inventory()
+	return m
+}
+
+// inventory is what the server reads of each host once a minute, while Nova answers.
+func (m *model) inventory() {
+	if m.w.answers["nova"] == "down" {
+		return
+	}
 	for _, n := range m.w.names() {
 		m.step(InventoryRead{Host: n, VMs: m.w.on(n)})
 	}
-	return m
 }
 
 func (m *model) introduce() {
@@ -246,6 +255,10 @@ func (m *model) advance(d time.Duration) {
 		m.work()
 		m.detect()
 		m.step(Tick{})
+		if m.now.Sub(m.listed) >= time.Minute {
+			m.listed = m.now
+			m.inventory()
+		}
 	}
 }
 
