@@ -17,8 +17,9 @@ type HostForgotten struct{ Host string }
 
 // InventoryRead brings the VMs of one host as Nova lists them in quiet times; it is what an incident's own list is checked against.
 type InventoryRead struct {
-	Host string
-	VMs  []VM
+	Host  string
+	VMs   []VM
+	Since time.Time // when the reading began, of some minutes with many VMs; zero: now
 }
 
 // Assessed is a change of what detection makes of a host.

@@ -1,5 +1,10 @@
 package engine
 
+import (
+	"slices"
+	"time"
+)
+
 // hostSeen takes in a host's facts. Once its service was taken out, only readings made for the incident count: a list
 // begun before our own write would undo it in our eyes.
 func (e *Engine) hostSeen(f HostFacts) {
@@ -50,6 +55,43 @@ func (e *Engine) inventoryRead(ev InventoryRead) {
 	if in := e.incidentOf(ev.Host); h.now.Suspect || in != nil && in.acting() && !in.Planned {
 		return
 	}
+	since := ev.Since
+	if since.IsZero() {
+		since = e.now
+	}
+	h.arrived = slices.DeleteFunc(h.arrived, func(a arrival) bool { return a.at.Before(since) })
 	h.vms = ev.VMs
+	for _, a := range h.arrived {
+		h.add(a.vm)
+	}
 	e.liftLate(ev.Host, ev.VMs)
+}
+
+// arrivedLately is how long after a recovery a new leader takes it for one that its first reading may not show: longer
+// than a reading takes.
+const arrivedLately = time.Hour
+
+// arrival is a VM that was brought to a host, and when.
+type arrival struct {
+	vm VM
+	at time.Time
+}
+
+// arrive puts a VM on the list of the host it was brought to. The next reading may be minutes away and the host fail
+// before: what is not on the list then is missed by nobody, and not known to have run.
+func (e *Engine) arrive(r *Recovery) {
+	h, vm := e.host(r.To), r.VM
+	vm.Host, vm.Status, vm.Task = r.To, "ACTIVE", ""
+	if r.Stopped {
+		vm.Status = "SHUTOFF"
+	}
+	h.arrived = append(h.arrived, arrival{vm, r.Ended})
+	h.add(vm)
+}
+
+// add takes a VM into the list unless it has it. Lists belong to who read them: this is a new one.
+func (h *host) add(vm VM) {
+	if !slices.ContainsFunc(h.vms, func(v VM) bool { return v.ID == vm.ID }) {
+		h.vms = append(slices.Clip(h.vms), vm)
+	}
 }

@@ -324,25 +324,13 @@ func (e *Engine) nameLeft(in *Incident, h *host) {
 	if in.Planned {
 		return
 	}
-	for _, vm := range append(e.broughtTo(in.Host), h.vms...) {
+	for _, vm := range h.vms {
 		if e.vms[in.ID][vm.ID] == nil && e.owner(vm.ID) == nil {
 			r := &Recovery{Incident: in.ID, VM: vm}
 			e.add(r)
 			e.giveUp(in, r)
 		}
 	}
-}
-
-// broughtTo are the VMs that open incidents brought to a host: the inventory may not have them there yet.
-func (e *Engine) broughtTo(host string) (out []VM) {
-	for _, in := range e.open {
-		for _, r := range e.recoveries(in) {
-			if r.State == Recovered && r.To == host && in.Host != host {
-				out = append(out, r.VM)
-			}
-		}
-	}
-	return out
 }
 
 func unknownHost(name string) error {

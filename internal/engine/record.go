@@ -127,6 +127,9 @@ func (e *Engine) Load(key string, data []byte) error {
 		}
 		e.rebaseRecovery(v)
 		e.add(v)
+		if v.State == Recovered && e.cfg.Takeover.Sub(v.Ended) < arrivedLately {
+			e.arrive(v)
+		}
 	}
 	return nil
 }

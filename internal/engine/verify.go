@@ -238,6 +238,7 @@ func (e *Engine) recovered(in *Incident, r *Recovery, how string) {
 		text += "; " + how
 	}
 	e.setState(r, Recovered, text)
+	e.arrive(r)
 }
 
 // inPlaceNow reports whether VMs are being restarted on their own host rather than elsewhere.

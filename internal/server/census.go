@@ -17,6 +17,7 @@ import (
 // that stayed what they were are taken from the reading before, so that two whole lists never lie in memory.
 type census struct {
 	v      *inventory
+	began  time.Time
 	page   []cloud.Server // not taken in yet
 	images time.Duration  // left for reading images: a Glance that hangs must not hold the list up
 
@@ -33,7 +34,7 @@ func (v *inventory) census() *census {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	c := &census{
-		v: v, images: readWithin, before: v.vms, known: map[string]*engine.VM{}, unknown: map[string]bool{},
+		v: v, began: time.Now(), images: readWithin, before: v.vms, known: map[string]*engine.VM{}, unknown: map[string]bool{},
 		hosts: map[string][]*engine.VM{}, maps: map[string]map[string]string{},
 	}
 	for _, vms := range v.vms {
@@ -134,7 +135,7 @@ func (c *census) close(ctx context.Context) map[string][]engine.VM {
 	for host, vms := range c.hosts {
 		out[host] = list(c.before[host], vms)
 	}
-	v.vms = out
+	v.vms, v.listed = out, c.began
 	return out
 }
 

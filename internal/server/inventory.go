@@ -43,6 +43,7 @@ type inventory struct {
 	updated     map[string]seenReport
 	hosts       map[string]engine.HostFacts
 	vms         map[string][]engine.VM // by host; nil: not read by this reign or the one before
+	listed      time.Time              // when that reading began
 	emptied     map[string]int         // how often in a row a host that had VMs was listed with none
 	missing     map[string]time.Time   // since when a host is not listed
 	boots       map[string]string      // the last boot on record of each host, when this server took over

@@ -24,7 +24,7 @@ func (v *inventory) readVMs(r *reign) error {
 		return err
 	}
 	for host, vms := range c.close(ctx) {
-		r.in.put(engine.InventoryRead{Host: host, VMs: vms})
+		r.in.put(engine.InventoryRead{Host: host, VMs: vms, Since: c.began})
 	}
 	return nil
 }
@@ -49,7 +49,7 @@ func (v *inventory) recall(in *inbox) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for host, vms := range v.vms {
-		in.put(engine.InventoryRead{Host: host, VMs: vms})
+		in.put(engine.InventoryRead{Host: host, VMs: vms, Since: v.listed})
 	}
 }
 
