@@ -13,9 +13,11 @@ type Membership struct {
 	Servers []ClusterServer `json:"servers"`
 	Quorum  bool            `json:"quorum"`
 	Reason  string          `json:"reason,omitempty" doc:"Why there is no quorum"`
-	Leader  string          `json:"leader,omitempty"`
-	Epoch   int64           `json:"epoch,omitempty"`
-	Format  int             `json:"format" doc:"Format of the records that all servers write"`
+	// Electing as in the status.
+	Electing bool   `json:"electing,omitempty" doc:"A majority answers, but none of it leads yet: they elect one"`
+	Leader   string `json:"leader,omitempty"`
+	Epoch    int64  `json:"epoch,omitempty"`
+	Format   int    `json:"format" doc:"Format of the records that all servers write"`
 	// External: the database is an etcd of the operator's own, whose members aren't shown here.
 	External bool `json:"external,omitempty" doc:"The database is an etcd of your own"`
 }

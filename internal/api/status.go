@@ -40,7 +40,7 @@ type Servers struct {
 	Quorum  bool   `json:"quorum"`
 	Reason  string `json:"reason,omitempty" doc:"Why there is no quorum"`
 	// Electing: there is no quorum for the moment only.
-	Electing bool     `json:"electing,omitempty" doc:"A majority answers, but none leads yet: they elect one"`
+	Electing bool     `json:"electing,omitempty" doc:"A majority answers, but none of it leads yet: they elect one"`
 	Members  []Member `json:"members"`
 	Alarms   []string `json:"alarms,omitempty" doc:"Troubles of the database, each with what to do"`
 }

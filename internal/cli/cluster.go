@@ -54,7 +54,10 @@ func (p *page) servers(m api.Membership) {
 			p.line("%s: %s.", s.Name, words(s.Problem))
 		}
 	}
-	if !m.Quorum {
+	switch {
+	case m.Electing:
+		p.line("%s", p.paint(yellow, "No server leads yet: they are electing one."))
+	case !m.Quorum:
 		p.line("%s", p.paint(red, "NO QUORUM: "+words(m.Reason)+"."))
 	}
 }

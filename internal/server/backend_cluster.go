@@ -16,7 +16,7 @@ func (b *backend) Members(ctx context.Context) (api.Membership, error) {
 	s := b.s
 	is := s.store.Status(ctx)
 	_, external := s.membership()
-	out := api.Membership{Quorum: is.Quorum, Reason: is.QuorumReason, Leader: is.Leader, Epoch: int64(is.Epoch), Format: s.written(), External: external != nil}
+	out := api.Membership{Quorum: is.Quorum, Electing: is.Electing(), Reason: is.QuorumReason, Leader: is.Leader, Epoch: int64(is.Epoch), Format: s.written(), External: external != nil}
 	for _, m := range is.Members {
 		card := s.cards.get(m.Name)
 		out.Servers = append(out.Servers, api.ClusterServer{

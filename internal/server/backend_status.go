@@ -92,21 +92,13 @@ func stand(r *reign, e *engine.Engine) standing {
 
 func (b *backend) servers(ctx context.Context, leader string, epoch int64) (api.Servers, string, int64) {
 	is := b.s.store.Status(ctx)
-	out := api.Servers{Of: len(is.Members), Quorum: is.Quorum, Reason: is.QuorumReason, Members: []api.Member{}, Alarms: is.Alarms}
-	voices, voters := 0, 0
+	out := api.Servers{Of: len(is.Members), Quorum: is.Quorum, Electing: is.Electing(), Reason: is.QuorumReason, Members: []api.Member{}, Alarms: is.Alarms}
 	for _, m := range is.Members {
 		out.Members = append(out.Members, api.Member{Name: m.Name, Address: m.Address, Healthy: m.Healthy, Learner: m.Learner, Problem: m.Problem, Leader: m.Leader})
 		if m.Healthy {
 			out.Healthy++
 		}
-		if m.Healthy && !m.Learner {
-			voices++
-		}
-		if !m.Learner {
-			voters++
-		}
 	}
-	out.Electing = !out.Quorum && voices > voters/2 && is.Leader == ""
 	if old := b.s.outdated.Load(); old != nil {
 		out.Alarms = append(out.Alarms, *old)
 	}

@@ -161,6 +161,22 @@ type Status struct {
 	Alarms []string
 }
 
+// Electing reports whether there is no quorum for the moment only: a majority answers, and who led is not among them.
+func (s Status) Electing() bool {
+	voters, voices, leads := 0, 0, false
+	for _, m := range s.Members {
+		if m.Learner {
+			continue
+		}
+		voters++
+		if m.Healthy {
+			voices++
+			leads = leads || m.Name == s.Leader
+		}
+	}
+	return !s.Quorum && voices > voters/2 && !leads
+}
+
 // Permit says how long a dangerous act may still be sent after the commit of its
 // intent. The zero Permit is never good.
 type Permit struct {
