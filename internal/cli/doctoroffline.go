@@ -19,6 +19,7 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/cloud"
 	"github.com/ninelives-ha/ninelives/internal/cloud/openstack"
 	"github.com/ninelives-ha/ninelives/internal/server"
+	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 )
 
 // What the database needs: etcd's quota is 2 GiB, and a full disk stops every decision.
@@ -42,6 +43,7 @@ func (a *app) offline(ctx context.Context, path string) api.Diagnosis {
 		{"The configuration " + path + " is right", nil},
 		{"Keystone and Nova answer", cloudFindings(ctx, a.env.Version, cfg)},
 		{"The data directory can be used: " + cfg.Data, dataFindings(cfg.Data)},
+		{"The CA is there, or will be made", caFindings(cfg)},
 		{"The ports are free", portFindings(ctx, cfg)},
 	} {
 		d.Findings = append(d.Findings, part.found...)
@@ -116,6 +118,23 @@ func dataFindings(dir string) []api.Finding {
 		return refuse(dir+" can't be written by this user", "run doctor as the daemon's user (sudo -u ninelives), and give the directory to it")
 	}
 	return append(out, spaceFindings(dir)...)
+}
+
+// caFindings: one server alone makes its CA at its first start; one of several needs the others'.
+func caFindings(cfg server.Config) []api.Finding {
+	if len(cfg.Cluster.Initial) < 2 {
+		return nil
+	}
+	switch _, err := pki.Load(filepath.Join(cfg.Data, "pki")); {
+	case errors.Is(err, pki.ErrNoCA):
+		return []api.Finding{{Severity: api.Warn, Code: "ca", Title: "The cluster's CA is not here yet",
+			What: fmt.Sprintf("this is one of %d servers (cluster.initial), which need the same CA", len(cfg.Cluster.Initial)),
+			Do:   "on the first server: ninelives server init --bundle-out FILE; on each other one start once with --bundle FILE, or ninelives server join"}}
+	case err != nil:
+		return []api.Finding{{Severity: api.Refuse, Code: "ca", Title: "The cluster's CA can't be read", What: err.Error(),
+			Do: "run doctor as the daemon's user (sudo -u ninelives)"}}
+	}
+	return nil
 }
 
 func spaceFindings(dir string) []api.Finding {
