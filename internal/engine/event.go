@@ -140,6 +140,8 @@ type QuorumChanged struct {
 	Healthy int               // of them reachable
 	Lost    map[string]bool   // servers that are certainly not among the healthy ones
 	On      map[string]string // host → server
+	// Superseded: another cluster leads most of the hosts, in words.
+	Superseded string
 }
 
 // Asked is what an operator wants. Every one is answered by a Reply in the same step.

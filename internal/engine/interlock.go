@@ -24,6 +24,7 @@ const (
 	LockAborted     = "aborted"
 	LockNova        = "nova"
 	LockTakeover    = "takeover"
+	LockSuperseded  = "superseded"
 	LockPower       = "power"
 	LockProof       = "no-proof"
 	LockUnprotected = "unprotected"
@@ -50,6 +51,9 @@ func (e *Engine) mayAct(in *Incident) []Interlock {
 	}
 	if left := e.cfg.Permit - e.now.Sub(e.cfg.Takeover); !e.cfg.Takeover.IsZero() && left > 0 {
 		add(LockTakeover, "a new leader waits until the last leader's permits have run out") // it may still send what it had committed
+	}
+	if e.quorum.Superseded != "" {
+		add(LockSuperseded, "%s", e.quorum.Superseded)
 	}
 	if in.Aborted != "" {
 		add(LockAborted, "given up by an operator: %s", in.Aborted)

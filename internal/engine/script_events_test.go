@@ -85,6 +85,7 @@ func (s *script) event(word string, a []string) error {
 		q.Healthy, _ = strconv.Atoi(option(a, "healthy", "3"))
 		q.On[option(a, "on", q.Self)] = "server-2"
 		q.Lost["server-2"] = option(a, "lost", "") == "yes"
+		q.Superseded = option(a, "superseded", "")
 		s.step(q)
 	case "takeover":
 		return s.takeover()

@@ -1,14 +1,36 @@
 package server
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ninelives-ha/ninelives/internal/api"
+	"github.com/ninelives-ha/ninelives/internal/engine"
 	"github.com/ninelives-ha/ninelives/internal/transport"
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 	"github.com/ninelives-ha/ninelives/proto/agentv1"
 )
+
+// Most hosts must say so: one agent alone stops nobody.
+func TestSuperseded(t *testing.T) {
+	t.Parallel()
+	g := newAgents(&Server{})
+	for _, c := range []struct {
+		heard []uint64
+		want  bool
+	}{{nil, false}, {[]uint64{0, 7, 7}, false}, {[]uint64{8, 7, 7}, false}, {[]uint64{8, 7}, false}, {[]uint64{8, 9, 7}, true}} {
+		clear(g.obeyed)
+		for i, epoch := range c.heard {
+			g.obeyed[strconv.Itoa(i)] = epoch
+		}
+		if why := g.superseded(7); (why != "") != c.want {
+			t.Errorf("agents that have heard of %d: %q", c.heard, why)
+		}
+	}
+}
 
 // TestAnAgentKnowsALaterEpoch: a database that lost its records begins with low epochs; the agents refuse its orders, and
 // somebody says so.
@@ -47,4 +69,18 @@ func TestAnAgentKnowsALaterEpoch(t *testing.T) {
 	if n := said(); n != 1 {
 		t.Errorf("it is said %d times", n)
 	}
+	st, err := (&backend{s: s}).Status(t.Context())
+	if err != nil || !slices.ContainsFunc(st.WaitingForYou, func(w string) bool {
+		return strings.HasPrefix(w, "nothing is done: 2 of 2 linked hosts have heard of epoch")
+	}) {
+		t.Errorf("status says %q, %v", st.WaitingForYou, err)
+	}
+	in := s.reign.Load().in
+	in.put(engine.HostSeen{Host: engine.HostFacts{Name: "compute-09", Zone: "az1", Hypervisor: "QEMU"}})
+	in.put(engine.Assessed{Host: "compute-09", Verdict: engine.Up, Boot: "b"})
+	in.put(engine.Assessed{Host: "compute-09", Verdict: engine.Dead, Boot: "b", Reason: "silent"})
+	waitFor(t, "no incident goes on", func() bool {
+		st, err := (&backend{s: s}).Status(t.Context())
+		return err == nil && slices.ContainsFunc(st.Interlocks, func(l api.HeldBy) bool { return l.Host == "compute-09" && l.Code == engine.LockSuperseded })
+	})
 }

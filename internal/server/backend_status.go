@@ -58,6 +58,9 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	st.Fencing = s.fencing.status(now.protected)
 	st.WaitingForYou = append(st.WaitingForYou, waiting(now)...)
 	st.WaitingForYou = append(st.WaitingForYou, st.Servers.Alarms...)
+	if why := s.agents.superseded(uint64(st.Epoch)); why != "" && st.Leads {
+		st.WaitingForYou = append(st.WaitingForYou, "nothing is done: "+why)
+	}
 	return st, nil
 }
 

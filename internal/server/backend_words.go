@@ -118,7 +118,7 @@ func because(guests []engine.Recovery, s engine.State) string {
 func forPeople(code string) bool {
 	switch code {
 	case engine.LockRevoked, engine.LockUnforced, engine.LockForeign, engine.LockRepeated, engine.LockNoDevice, engine.LockFenceRetry,
-		engine.LockAlive, engine.LockPower, engine.LockServer, "unprotected":
+		engine.LockAlive, engine.LockPower, engine.LockServer, engine.LockSuperseded, "unprotected":
 		return true
 	}
 	return false

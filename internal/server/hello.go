@@ -28,6 +28,7 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	a.introduced(l, h)
 	g.set(a)
 	g.links[host] = append(g.links[host], l)
+	g.obeyed[host] = h.GetEpoch()
 	rep := g.report(host)
 	if before.Boot != a.Boot { // nothing that another life of the machine said holds for this one, not even its mounts
 		rep.AgentReport, rep.gate = engine.AgentReport{}, false
@@ -35,7 +36,9 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	rep.Boot, rep.listed, rep.AsOf = a.Boot, nil, time.Time{}
 	g.mu.Unlock()
 	g.Pulse(l, 0)
-	g.heardAhead(host, h.GetEpoch())
+	if h.GetEpoch() > uint64(g.s.leadership().Epoch) {
+		g.sayAhead()
+	}
 	if before.Boot != a.Boot {
 		g.s.inventory.rebooted(host)
 	}
@@ -48,33 +51,6 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 		_ = l.Send(serversMessage(m)) // after the Welcome; a link that has ended needs it no more
 	}
 	return &agentv1.Welcome{PulseMs: uint32(g.s.times.Pulse.Milliseconds()), Cluster: g.s.cluster}, nil
-}
-
-// latest is the highest epoch that an agent has heard of, and which agent.
-type latest struct {
-	epoch uint64
-	host  string
-}
-
-// heardAhead notes what an agent has heard of.
-func (g *agents) heardAhead(host string, epoch uint64) {
-	for was := g.latest.Load(); was == nil || epoch > was.epoch; was = g.latest.Load() {
-		if g.latest.CompareAndSwap(was, &latest{epoch, host}) {
-			g.sayAhead()
-			return
-		}
-	}
-}
-
-// sayAhead says, once in a leadership, that an agent has heard of a later epoch than the leader's: it refuses every
-// order. After the loss of a database without a backup all do.
-func (g *agents) sayAhead() {
-	l, m := g.s.leadership(), g.latest.Load()
-	if !l.Leader || m == nil || m.epoch <= uint64(l.Epoch) || g.toldAhead.Swap(int64(l.Epoch)) == int64(l.Epoch) {
-		return
-	}
-	text := fmt.Sprintf("%s's agent has heard of epoch %d, this leader's is %d: it refuses orders. If another server leads, that one is obeyed; if the database was replaced by one without its records, remove cluster.json from the data directory of each agent and restart it", m.host, m.epoch, l.Epoch)
-	g.s.trail.note(engine.Note{Severity: engine.Critical, Host: m.host, Text: text})
 }
 
 // introduced takes over what a Hello says.
@@ -108,6 +84,7 @@ func (g *agents) Closed(l *transport.Link, how transport.End, err error) {
 	}
 	if g.links[l.Host()] = kept; len(kept) == 0 {
 		delete(g.links, l.Host())
+		delete(g.obeyed, l.Host())
 	}
 	g.mu.Unlock()
 	said := how == transport.EndReset || how == transport.EndEOF || how == transport.EndGoodbye
