@@ -65,6 +65,7 @@ type host struct {
 	guestsAt    time.Time            // when a new list of guests came; the same list again proves nothing new
 	serviceAt   time.Time            // when its service was last read
 	vms         []VM                 // the inventory before a failure
+	listed      bool                 // it has been read
 	arrived     []arrival            // VMs of it that no reading has shown yet
 	asked       string               // boot whose gate waits for an answer
 	sent        Gate                 // the last gate order that went out

@@ -60,11 +60,16 @@ func (e *Engine) inventoryRead(ev InventoryRead) {
 		since = e.now
 	}
 	h.arrived = slices.DeleteFunc(h.arrived, func(a arrival) bool { return a.at.Before(since) })
-	h.vms = ev.VMs
+	h.read(ev.VMs)
+	e.liftLate(ev.Host, ev.VMs)
+}
+
+// read replaces the list, but for those that came later.
+func (h *host) read(vms []VM) {
+	h.vms, h.listed = vms, true
 	for _, a := range h.arrived {
 		h.add(a.vm)
 	}
-	e.liftLate(ev.Host, ev.VMs)
 }
 
 // arrivedLately is how long after a recovery a new leader takes it for one that its first reading may not show: longer

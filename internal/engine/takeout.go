@@ -119,8 +119,8 @@ func (e *Engine) listed(ev Listed) {
 		h.facts.Service, h.serviceAt = ev.Service, e.now
 	}
 	if in == nil {
-		if h.vms == nil {
-			h.vms = ev.VMs
+		if !h.listed {
+			h.read(ev.VMs)
 		}
 		return
 	}
