@@ -124,6 +124,11 @@ func forPeople(code string) bool {
 	return false
 }
 
+// leftOff reports whether nobody has switched the host on: no device of ours will, or the policy leaves it to people.
+func leftOff(in engine.IncidentView) bool {
+	return in.Phase == engine.PhaseRecovered && !in.Return.PowerOn && in.Return.Boot == ""
+}
+
 // waiting is what doesn't go on by itself, in sentences that say what to do.
 func waiting(n standing) []string {
 	var out []string
@@ -137,7 +142,7 @@ func waiting(n standing) []string {
 			say("%s is %s: %s (%s)", in.Host, in.Verdict, in.Reason, show)
 		}
 		for _, lock := range in.Interlocks {
-			if forPeople(lock.Code) && (lock.Code != engine.LockPower || in.Phase == engine.PhaseRecovered) {
+			if forPeople(lock.Code) && (lock.Code != engine.LockPower || in.Phase == engine.PhaseRecovered) || lock.Code == engine.LockReturn && leftOff(in.Incident) {
 				say("incident %s of %s: %s", in.ID, in.Host, lock.Reason)
 			}
 		}

@@ -191,6 +191,14 @@ func TestStatusInWords(t *testing.T) {
 	if !strings.Contains(got, "the proof was contradicted") || strings.Contains(got, "Nova is away") || !strings.Contains(got, "3 VMs held") {
 		t.Errorf("waiting for you:\n%s", got)
 	}
+	off := api.IncidentDetail{Incident: api.Incident{Incident: engine.Incident{ID: "7f3a01", Host: "compute-08", Phase: engine.PhaseRecovered,
+		Interlocks: []engine.Interlock{{Code: engine.LockReturn, Reason: "it comes back when somebody starts it"}}}}}
+	on := off
+	on.Return.PowerOn = true
+	n.incidents = []api.IncidentDetail{off, on}
+	if w := waiting(n); len(w) != 1 || !strings.Contains(w[0], "somebody starts it") {
+		t.Errorf("a host that nobody switches on waits for people, one that was switched on doesn't: %q", w)
+	}
 	if w := waiting(standing{switches: engine.Switches{Armed: true}}); len(w) != 0 {
 		t.Errorf("nothing waits, got %q", w)
 	}

@@ -87,7 +87,12 @@ func TestSoak(t *testing.T) {
 		return
 	}
 	began, virtual, bad, sends := time.Now(), time.Duration(0), 0, 0
+	said := began
 	for i := range *count {
+		if time.Since(said) >= time.Minute {
+			said = time.Now()
+			t.Logf("%d of %d schedules, %d with a violation", i, *count, bad)
+		}
 		s := newSchedule(*from + uint64(i)**step)
 		out := one(t, s)
 		virtual, sends = virtual+out.virtual, sends+out.sends
