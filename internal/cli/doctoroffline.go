@@ -40,7 +40,7 @@ func (a *app) offline(ctx context.Context, path string) api.Diagnosis {
 		right string
 		found []api.Finding
 	}{
-		{"The configuration " + path + " is right", nil},
+		{"The configuration " + path + " is right", endedFindings(cfg)},
 		{"Keystone and Nova answer", cloudFindings(ctx, a.env.Version, cfg)},
 		{"The data directory can be used: " + cfg.Data, dataFindings(cfg.Data)},
 		{"The CA is there, or will be made", caFindings(cfg)},
@@ -63,6 +63,16 @@ func configFindings(err error) []api.Finding {
 	for _, m := range list {
 		m.Snippet = "" // one line each; `ninelives server` shows the place
 		out = append(out, api.Finding{Severity: api.Refuse, Code: "config", Title: "The configuration has a mistake", What: mistakeText(m)})
+	}
+	return out
+}
+
+// endedFindings are the certificates in the configuration that have ended: the server would start, and nobody could speak to it.
+func endedFindings(cfg server.Config) []api.Finding {
+	var out []api.Finding
+	for _, e := range cfg.Ended {
+		out = append(out, api.Finding{Severity: api.Refuse, Code: "certificate", Title: "A certificate has ended", What: e.Summary(),
+			Do: "put a new one in its place; the server would start all the same"})
 	}
 	return out
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ninelives-ha/ninelives/internal/api"
 	"github.com/ninelives-ha/ninelives/internal/cli"
+	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
@@ -56,6 +57,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NINELIVES_SERVER", urls["NIGHT"])
 			e.Setenv("NINELIVES_TOKEN", token)
 			e.Setenv("DEPLOY", deploy)
+			if _, err := pki.Init(filepath.Join(e.WorkDir, "old"), "old", time.Now().AddDate(-30, 0, 0)); err != nil {
+				return err
+			}
 			config := fmt.Sprintf("host: compute-07\nservers: [127.0.0.1:1]\nplanes: {management: 127.0.0.1}\ndata: %s/agent-data\n", e.WorkDir)
 			taken := fmt.Sprintf("name: server-1\ndata: data\nlisten: {api: %s, agents: 127.0.0.1:0, cluster: 127.0.0.1:0}\n", strings.TrimPrefix(urls["NIGHT"], "http://"))
 			return errors.Join(os.WriteFile(filepath.Join(e.WorkDir, "agent.yaml"), []byte(config), 0o600),

@@ -124,6 +124,9 @@ func loadServer(path string) (server.Config, error) {
 // runServer wires a server together and runs it until ctx ends or it fails.
 func (a *app) runServer(ctx context.Context, cfg server.Config, log *slog.Logger) error {
 	server.LimitProcess()
+	for _, e := range cfg.Ended {
+		log.Error("a certificate of server.yaml has ended; the server starts all the same", "file", e.Path, "line", e.Line, "what", e.Message)
+	}
 	cloud, err := openstack.Open(openstack.Options{Cloud: cfg.Cloud.Name, ConfigFile: cfg.Cloud.Config, Version: a.env.Version, Logger: log})
 	if err != nil {
 		return fmt.Errorf("cannot use the cloud's credentials: %w", err)

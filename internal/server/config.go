@@ -1,10 +1,8 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/detect"
@@ -13,7 +11,7 @@ import (
 
 // Config is server.yaml.
 type Config struct {
-	// Name is this server's name, unique among the servers; default: the machine's host name.
+	// Name is this server's name, unique among the servers.
 	Name string `yaml:"name"`
 	// Data is where the database, the CA and the admin token lie (0700).
 	Data   string `yaml:"data"`
@@ -30,6 +28,10 @@ type Config struct {
 	// Advertise are the addresses that agents are told to reach this server at, host:port; default: listen.agents
 	// where that names an address, else the host of its cluster address with that port.
 	Advertise []string `yaml:"advertise"`
+
+	// Ended are the certificates named above that have ended, each where it is named. A server starts with them all the same:
+	// what it protects must not depend on who looks at it.
+	Ended yamlfile.Errors `yaml:"-"`
 }
 
 // Listen are the ports of a server.
@@ -86,67 +88,17 @@ func DefaultConfig() Config {
 	}
 }
 
-// LoadConfig reads server.yaml strictly: every mistake with file, line, column and what was probably meant.
+// LoadConfig reads server.yaml strictly, and the certificates that it names: every mistake with file, line, column and what
+// was probably meant.
 func LoadConfig(path string) (Config, error) {
 	c := DefaultConfig()
 	f, err := yamlfile.Open(path, &c)
 	if err != nil {
 		return Config{}, err
 	}
-	return c, c.mistakes(f).Err()
-}
-
-// mistakes are those that reading the file doesn't find.
-func (c Config) mistakes(f *yamlfile.File) (errs yamlfile.Errors) {
-	for _, a := range []struct{ key, addr string }{{"listen.api", c.Listen.API}, {"listen.agents", c.Listen.Agents}, {"listen.cluster", c.Listen.Cluster}} {
-		if _, _, err := net.SplitHostPort(a.addr); err != nil {
-			errs = append(errs, f.Errorf(a.key, "%q is no address: it should be HOST:PORT", a.addr))
-		}
-	}
-	errs = append(errs, c.wrongTimes(f)...)
-	if n := len(c.Cluster.Initial); n > 0 {
-		if _, ok := c.Cluster.Initial[c.Name]; !ok {
-			errs = append(errs, f.Errorf("cluster.initial", "this server's name %q is not among the servers", c.Name))
-		}
-		if why := c.copied(ownAddresses()); why != "" {
-			errs = append(errs, f.Errorf("name", "%s", why))
-		}
-		if n%2 == 0 {
-			errs = append(errs, f.Errorf("cluster.initial", "%d servers: an even number has no more quorum than one server less; use one, three or five", n))
-		}
-	}
-	if c.external() && len(c.Cluster.Initial) > 0 {
-		errs = append(errs, f.Errorf("etcd", "the servers of an etcd of your own find each other there: leave cluster.initial out"))
-	}
-	for _, e := range c.Etcd.Endpoints {
-		if u, err := url.Parse(e); err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
-			errs = append(errs, f.Errorf("etcd.endpoints", "%q should be https://HOST:PORT (http only on loopback): whoever can write there can have hosts switched off", e))
-		}
-	}
-	if host, _, err := net.SplitHostPort(c.Listen.API); err == nil && !loopback(host) && c.TLS.Cert == "" {
-		errs = append(errs, f.Errorf("listen.api", "the API would be reachable in clear text on %s; give tls.cert and tls.key, or listen on loopback", c.Listen.API))
-	}
-	return errs
-}
-
-// wrongTimes are all times that can't be used, each at its key.
-func (c Config) wrongTimes(f *yamlfile.File) (errs yamlfile.Errors) {
-	_, err := c.times()
-	if err == nil {
-		return nil
-	}
-	all, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return yamlfile.Errors{f.Errorf("times", "%v", err)}
-	}
-	for _, one := range all.Unwrap() {
-		at := "times"
-		if w, ok := errors.AsType[*detect.WrongTime](one); ok {
-			at += "." + w.Setting
-		}
-		errs = append(errs, f.Errorf(at, "%v", one))
-	}
-	return errs
+	files := readFiles(c, f, time.Now())
+	c.Ended = files.ended
+	return c, f.All(append(c.mistakes(f), files.errs...))
 }
 
 func (c Config) times() (detect.Times, error) {
@@ -175,6 +127,7 @@ func (c Config) servers(agents net.Addr) []string {
 	return nil
 }
 
+// check is for configurations that weren't read from a file.
 func (c Config) check() error {
 	if c.Name == "" {
 		return fmt.Errorf("the server needs a name (name: in server.yaml)")
