@@ -140,7 +140,20 @@ func (d *dataDir) belongs(want identity, lone bool) error {
 	if len(have.Now) > 0 {
 		known = have.Now
 	}
-	return fmt.Errorf("data directory %s is of the servers %s, the configuration says %s: a cluster's servers can't be changed by editing it (ninelives server join, ninelives cluster remove)", d.path, inWords(known), inWords(want.Servers))
+	return fmt.Errorf("data directory %s is of the servers %s, the configuration says %s: a cluster's servers can't be changed by editing it. %s", d.path, inWords(known), inWords(want.Servers), d.wayOut(known, want))
+}
+
+// wayOut says what to do instead of editing the configuration.
+func (d *dataDir) wayOut(known map[string]string, want identity) string {
+	is := d.id.Servers[want.Name]
+	switch {
+	case is == want.Servers[want.Name]:
+		return "Write cluster.initial as it was. One more server joins by `ninelives server join` on its own machine; one is taken out by `ninelives cluster remove NAME --reason WHY`"
+	case len(known) == 1:
+		return fmt.Sprintf("Write this server's address as it was: %s", is)
+	}
+	return fmt.Sprintf("This server is %s for the others. To give it another address, on one of them: `ninelives cluster remove %s --reason WHY`; "+
+		"here: `mv %s %s.old`, then `ninelives server join --bundle FILE --through HOST:7401`", is, want.Name, d.path, d.path)
 }
 
 // note remembers who the servers are, and that there is data.

@@ -30,8 +30,9 @@ type Embedded struct {
 	probe *http.Client // asks the other servers whether they are there
 
 	leads        announcer
-	claimProblem string        // the last one logged; used by followRaft alone
-	reclaim      chan struct{} // somebody else wrote the epoch although we lead
+	claimProblem string                   // the last one logged; used by followRaft alone
+	reclaim      chan struct{}            // somebody else wrote the epoch although we lead
+	newcomer     atomic.Pointer[newcomer] // the last that this server let in
 	resigning    atomic.Bool
 	closing      atomic.Bool
 	failed       chan error // one error, when etcd can't go on

@@ -52,12 +52,16 @@ func (s *Embedded) AddServer(ctx context.Context, name, address string) (Ticket,
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	expected := s.expected()
 	for _, m := range s.members(ctx) {
 		switch {
-		case m.Learner && m.Address == address && (m.Name == name || m.Name == address):
+		case m.Learner && m.Address == address && (m.Name == name || expected != 0):
+			s.expect(expected, name)
 			return s.ticket(name, address), nil
+		case m.Learner && m.Name == name:
+			return fail(fmt.Errorf("%w: it was let in with the address %s, and asks with %s now; first, on a server that works: ninelives cluster remove %s --reason WHY", ErrRefused, m.Address, address, m.Name))
 		case m.Learner:
-			return fail(fmt.Errorf("%w: %s (%s) is joining, one at a time; if it never comes, remove it", ErrNotYet, m.Name, m.Address))
+			return fail(fmt.Errorf("%w: %s (%s) is joining, one at a time; if it never comes: ninelives cluster remove %s --reason WHY", ErrNotYet, m.Name, m.Address, m.Name))
 		case m.Name == name:
 			return fail(fmt.Errorf("%w: a server of this name is a member already (%s); one that is lost must be removed first", ErrRefused, m.Address))
 		case m.Address == address:
@@ -71,11 +75,31 @@ func (s *Embedded) AddServer(ctx context.Context, name, address string) (Ticket,
 		return fail(fmt.Errorf("%w: %v", ErrRefused, err))
 	}
 	now := time.Now()
-	if _, err := s.srv.AddMember(ctx, *membership.NewMemberAsLearner("", urls, s.o.ClusterToken, &now)); err != nil {
+	member := membership.NewMemberAsLearner("", urls, s.o.ClusterToken, &now)
+	if _, err := s.srv.AddMember(ctx, *member); err != nil {
 		return fail(s.changeProblem(ctx, err))
 	}
+	s.expect(member.ID, name)
 	s.o.Logger.Info("a server joins", "server", name, "address", address)
 	return s.ticket(name, address), nil
+}
+
+// newcomer is a server that this one has let in: until it has run, etcd doesn't know its name.
+type newcomer struct {
+	id   types.ID
+	name string
+}
+
+func (s *Embedded) expect(id types.ID, name string) { s.newcomer.Store(&newcomer{id, name}) }
+
+// expected is the member that was let in and has never run, 0 if there is none; etcd lets one in at a time.
+func (s *Embedded) expected() types.ID {
+	for _, m := range s.srv.Cluster().Members() {
+		if m.IsLearner && m.Name == "" {
+			return m.ID
+		}
+	}
+	return 0
 }
 
 func (s *Embedded) ticket(name, address string) Ticket {
@@ -107,7 +131,8 @@ func (s *Embedded) Promote(ctx context.Context) (name string, err error) {
 	return "", nil
 }
 
-// RemoveServer takes a server out for good: what it has is worth nothing after.
+// RemoveServer takes a server out for good: what it has is worth nothing after. One
+// that was let in through another server and has never run is named by its address.
 // Errors: ErrNotFound, ErrRefused (also for this server itself), ErrNoQuorum.
 func (s *Embedded) RemoveServer(ctx context.Context, name string) error {
 	ctx, cancel := s.bound(ctx)
@@ -116,9 +141,12 @@ func (s *Embedded) RemoveServer(ctx context.Context, name string) error {
 	members := s.members(ctx)
 	at := slices.IndexFunc(members, func(m Member) bool { return m.Name == name })
 	if at < 0 {
-		return fail(fmt.Errorf("%w: no server has this name", ErrNotFound))
+		at = slices.IndexFunc(members, func(m Member) bool { return m.Learner && m.Address == name })
 	}
-	if name == s.o.Name {
+	if at < 0 {
+		return fail(fmt.Errorf("%w: no server has this name; there are %s", ErrNotFound, namesOf(members)))
+	}
+	if name = members[at].Name; name == s.o.Name {
 		return fail(fmt.Errorf("%w: %s was asked (the leader is), and a server doesn't remove itself: stop it, then ask another one", ErrRefused, name))
 	}
 	if why := missed(members, at); why != "" {
@@ -129,6 +157,19 @@ func (s *Embedded) RemoveServer(ctx context.Context, name string) error {
 	}
 	s.o.Logger.Info("a server was removed", "server", name)
 	return nil
+}
+
+// namesOf lists servers for people.
+func namesOf(members []Member) string {
+	var out []string
+	for _, m := range members {
+		name := m.Name
+		if m.Learner {
+			name += " (joining)"
+		}
+		out = append(out, name)
+	}
+	return strings.Join(out, ", ")
 }
 
 // missed says why the quorum would be lost without the one at this place: of those

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -81,6 +82,7 @@ func TestReplaceServer(t *testing.T) {
 	_, err = l.AddServer(t.Context(), third.Name(), "127.0.0.1:9")
 	wantErr(t, err, ErrRefused, "member already")
 
+	neverComes(t, l, fresh, freePorts(t, 1)[0])
 	s4 := join(t, l, fresh)
 	diff(t, "records on the new server", map[string]string{"replace/x": "kept"}, words(t, s4, "replace/"))
 	eventually(t, "the new server is healthy", func() bool {
@@ -105,6 +107,43 @@ func TestReplaceServer(t *testing.T) {
 	s4 = open(t, fresh)
 	next, e3 := embeddedCluster(l, s4).leader(t)
 	commit(t, next, e3, Delete("replace/y"))
+}
+
+// neverComes: a server was let in with a wrong address. It is found by its name, and told what to do.
+func neverComes(t *testing.T, l *Embedded, o Options, wrong string) {
+	t.Helper()
+	var ticket Ticket
+	eventually(t, o.Name+" is let in with a wrong address", func() (ok bool) {
+		var err error
+		ticket, err = l.AddServer(t.Context(), o.Name, wrong)
+		return err == nil
+	})
+	bad := o
+	bad.DataDir, bad.Initial = filepath.Join(t.TempDir(), "etcd"), map[string]string{o.Name: wrong}
+	if err := PrepareJoin(bad, ticket); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(bad.DataDir, "etcd", "member", "wal"), 0o700); err != nil { // as its first start does
+		t.Fatal(err)
+	}
+	bad.Initial = o.Initial
+	_, err := OpenEmbedded(bad)
+	wantWords(t, err, "can't be changed by editing it", "`ninelives cluster remove server-4 --reason WHY`",
+		"`mv "+bad.DataDir+" "+bad.DataDir+".old`", "`ninelives server join --bundle FILE --through HOST:7401`")
+
+	_, err = l.AddServer(t.Context(), o.Name, o.Initial[o.Name])
+	wantErr(t, err, ErrRefused, wrong, "ninelives cluster remove server-4")
+	if errors.Is(err, ErrNotYet) {
+		t.Errorf("it won't pass by itself: %v", err)
+	}
+	_, err = l.AddServer(t.Context(), "server-5", o.Initial[o.Name])
+	wantErr(t, err, ErrNotYet, "server-4 ("+wrong+") is joining", "ninelives cluster remove server-4")
+	wantErr(t, l.RemoveServer(t.Context(), "server-9"), ErrNotFound, "there are server-", "server-4 (joining)")
+	eventually(t, "it is removed by its name", func() bool { return l.RemoveServer(t.Context(), o.Name) == nil })
+	eventually(t, "it is let in once more", func() bool { _, err := l.AddServer(t.Context(), o.Name, wrong); return err == nil })
+	l.newcomer.Store(nil) // as on the next leader
+	wantErr(t, l.RemoveServer(t.Context(), o.Name), ErrNotFound, wrong+" (joining)")
+	eventually(t, "it is removed by its address", func() bool { return l.RemoveServer(t.Context(), wrong) == nil })
 }
 
 // TestGrow: a single server gets an address, then two others join.

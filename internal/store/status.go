@@ -138,8 +138,8 @@ func runsAt(ctx context.Context, probe *http.Client, peer string) (cluster strin
 	return resp.Header.Get("X-Etcd-Cluster-ID"), nil
 }
 
-// nameOf is a server's name; one that has never run is known by its address only,
-// and bears that as its name unless the cluster began with it.
+// nameOf is a server's name; of one that has never run, only who let it in knows that,
+// and it bears its address as its name elsewhere, unless the cluster began with it.
 func (s *Embedded) nameOf(id types.ID) string {
 	m := s.srv.Cluster().Member(id)
 	if m == nil {
@@ -147,6 +147,9 @@ func (s *Embedded) nameOf(id types.ID) string {
 	}
 	if m.Name != "" {
 		return m.Name
+	}
+	if n := s.newcomer.Load(); n != nil && n.id == id {
+		return n.name
 	}
 	for _, u := range m.PeerURLs {
 		for name, addr := range s.dir.id.Servers {
