@@ -12,8 +12,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// repeatAfter is how long the same warning of etcd isn't logged again: it repeats
-// some every few seconds for each peer that is away.
+// repeatAfter is how long the same warning or error of etcd isn't logged again: it
+// repeats some every few seconds for each peer that is away, and ten times a second
+// for one of another cluster.
 const repeatAfter = time.Minute
 
 // unimportant are warnings that etcd gives at each start of a server that is
@@ -30,7 +31,7 @@ func unimportant(message string) bool {
 }
 
 // etcdLog turns etcd's zap log into ours: its news are our details, its warnings
-// come at most once a minute, and what it says while it stops is not an error.
+// and errors come at most once a minute, and what it says while it stops is not an error.
 type etcdLog struct {
 	log     *slog.Logger
 	stop    *atomic.Bool // the store is closing
@@ -40,7 +41,7 @@ type etcdLog struct {
 
 type repeats struct {
 	mu   sync.Mutex
-	last map[string]time.Time // by message: these are constants, so there are few
+	last map[string]time.Time // by message and hint: these are constants, so there are few
 }
 
 // tooSoon says that this message was logged less than repeatAfter ago.
@@ -99,16 +100,29 @@ func (c *etcdLog) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 
 // Write implements zapcore.Core.
 func (c *etcdLog) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	level := c.level(e)
-	if level == slog.LevelWarn && c.repeats.tooSoon(e.Message, e.Time) {
+	level, hint := c.level(e), hintOf(fields)
+	if level >= slog.LevelWarn && e.Level <= zapcore.ErrorLevel && c.repeats.tooSoon(e.Message+hint, e.Time) {
 		return nil
 	}
 	var attrs []slog.Attr
 	for name, value := range fieldMap(append(append([]zapcore.Field(nil), c.fields...), fields...)) {
 		attrs = append(attrs, slog.Any(name, value))
 	}
+	if hint != "" {
+		attrs = append(attrs, slog.String("hint", hint))
+	}
 	c.log.LogAttrs(context.Background(), level, e.Message, attrs...)
 	return nil
+}
+
+// hintOf says what an error among the fields mostly means, if we know.
+func hintOf(fields []zapcore.Field) string {
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok && unknownCA(err) {
+			return anotherCA
+		}
+	}
+	return ""
 }
 
 // Sync implements zapcore.Core.

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -98,9 +99,7 @@ func (s *Embedded) members(ctx context.Context) []Member {
 			continue
 		}
 		asked.Go(func() {
-			if err := s.ask(ctx, m.PeerURLs[0]); err != nil {
-				out[i].Healthy, out[i].Problem = false, err.Error()
-			}
+			out[i].found(s.ask(ctx, m.PeerURLs[0]))
 		})
 	}
 	asked.Wait()
@@ -108,20 +107,42 @@ func (s *Embedded) members(ctx context.Context) []Member {
 	return out
 }
 
+// found takes in what came of asking a member.
+func (m *Member) found(err error) {
+	if m.Healthy = err == nil; err != nil {
+		m.Problem, m.Foreign = err.Error(), errors.Is(err, errForeign)
+	}
+}
+
 func sortMembers(list []Member) {
 	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
 }
 
+// errForeign: what answers is a server, but none of this cluster.
+var errForeign = errors.New("belongs to another cluster")
+
 // ask is nil if a member of our cluster answers at this address.
 func (s *Embedded) ask(ctx context.Context, peer string) error {
 	id, err := runsAt(ctx, s.probe, peer)
-	if err != nil {
+	switch {
+	case unknownCA(err):
+		return fmt.Errorf("doesn't answer: %w (%s)", err, anotherCA)
+	case err != nil:
 		return fmt.Errorf("doesn't answer: %w", err)
-	}
-	if id != s.srv.Cluster().ID().String() {
-		return fmt.Errorf("belongs to another cluster (%s)", id)
+	case id == "":
+		return errors.New("doesn't answer: what answers there is no server")
+	case id != s.srv.Cluster().ID().String():
+		return fmt.Errorf("%w (%s)", errForeign, id)
 	}
 	return nil
+}
+
+// anotherCA is what a certificate of an unknown authority mostly means.
+const anotherCA = "another CA: did it get the right bundle?"
+
+func unknownCA(err error) bool {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	return unknown
 }
 
 // runsAt is the cluster of the server that answers at a peer URL; "" if what answers is none.

@@ -142,6 +142,8 @@ type Member struct {
 	Learner bool
 	// Problem says in words why it isn't healthy; "" when it is.
 	Problem string
+	// Foreign: a server of another cluster answers at its address.
+	Foreign bool
 	Leader  bool
 }
 
