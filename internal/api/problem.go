@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Problem is an error as the API answers it (RFC 9457), with what to do next.
@@ -82,16 +83,29 @@ func Leaderless(self string, s Servers) *Problem {
 	case s.Electing:
 		return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "the servers are electing a leader: %d of %d answer, none leads yet", s.Healthy, s.Of)
 	case !s.Quorum:
-		return Unavailable(quorumAdvice, "no quorum: %s", cmp.Or(s.Reason, "no majority of the servers answers"))
+		return Unavailable(quorumAdvice(s)+"; `ninelives status` names them", "no quorum: %s", cmp.Or(s.Reason, "no majority of the servers answers"))
 	}
 	return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "%s doesn't lead, and no server is known to lead", self)
 }
 
-const quorumAdvice = "start the servers that don't answer, or mend the network between them; `ninelives status` names them"
+// quorumAdvice is what to do when no majority of the servers answers.
+func quorumAdvice(s Servers) string {
+	var foreign []string
+	for _, m := range s.Members {
+		if m.Foreign {
+			foreign = append(foreign, m.Name)
+		}
+	}
+	if len(foreign) == 0 {
+		return "start the servers that don't answer, or mend the network between them"
+	}
+	return fmt.Sprintf("this server is none of the cluster that runs at the address of %s: if that is the one to go on (it was restored from a backup, or this server was removed from it), stop this server, "+
+		"move etcd out of its data directory, and `ninelives server join`", strings.Join(foreign, ", "))
+}
 
 // NoQuorum is what people must do about a lost quorum, for the status screen.
 func NoQuorum(s Servers) string {
-	return fmt.Sprintf("no quorum, so nothing is decided or done (%d of %d servers answer): start the servers that don't answer, or mend the network between them", s.Healthy, s.Of)
+	return fmt.Sprintf("no quorum, so nothing is decided or done (%d of %d servers answer): %s", s.Healthy, s.Of, quorumAdvice(s))
 }
 
 // Mistaken refuses a file with its mistakes.

@@ -52,6 +52,7 @@ type Member struct {
 	Healthy bool   `json:"healthy"`
 	Learner bool   `json:"learner,omitempty" doc:"It has joined and copies the records; it has no vote yet"`
 	Problem string `json:"problem,omitempty"`
+	Foreign bool   `json:"foreign,omitempty" doc:"A server of another cluster answers at its address"`
 	Leader  bool   `json:"leader,omitempty"`
 }
 

@@ -73,6 +73,8 @@ func serverState(s api.ClusterServer) string {
 	switch {
 	case s.Leader:
 		return "leads"
+	case s.Foreign:
+		return "of another cluster"
 	case s.Learner && s.Healthy:
 		return "joining"
 	case s.Learner:

@@ -123,7 +123,7 @@ func (p *page) status(s api.Status) {
 		}
 	}
 	if !s.Servers.Quorum && !s.Servers.Electing {
-		p.line("%s acts on nothing meanwhile. Start the servers that don't answer, or mend the network between them. Ask one on the other side: --server URL.", s.Server)
+		p.line("%s acts on nothing meanwhile. Ask one on the other side: --server URL.", s.Server)
 		p.line("One that is lost for good: ninelives cluster replace NAME, while a majority works; without one: ninelives cluster restore.")
 	}
 	for _, z := range slices.Sorted(maps.Keys(s.Zones)) {

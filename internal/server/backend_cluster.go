@@ -20,7 +20,7 @@ func (b *backend) Members(ctx context.Context) (api.Membership, error) {
 	for _, m := range is.Members {
 		card := s.cards.get(m.Name)
 		out.Servers = append(out.Servers, api.ClusterServer{
-			Member: api.Member{Name: m.Name, Address: m.Address, Healthy: m.Healthy, Learner: m.Learner, Problem: m.Problem, Leader: m.Leader},
+			Member: memberOf(m),
 			Agents: card.Agents, API: card.API, Version: card.Version, Reads: card.Format, Since: card.At,
 		})
 	}

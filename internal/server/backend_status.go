@@ -9,6 +9,7 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/api"
 	"github.com/ninelives-ha/ninelives/internal/detect"
 	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/store"
 )
 
 // maxTroubles bounds a list of the status screen; the counts beside it are of all.
@@ -36,11 +37,13 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	st.Servers, st.Leader, st.Epoch = b.servers(ctx, st.Leader, st.Epoch)
 	st.LeaderURL = s.cards.get(st.Leader).API
 	now, err := b.stands(ctx, st.Servers)
+	if err != nil && !st.Servers.Quorum && !st.Servers.Electing {
+		st.WaitingForYou = append(st.WaitingForYou, api.NoQuorum(st.Servers)) // it speaks of another cluster, too
+	} else {
+		st.WaitingForYou = append(st.WaitingForYou, b.twoClusters(st.Servers)...)
+	}
 	if err != nil {
 		st.Partial = err.Error()
-		if !st.Servers.Quorum && !st.Servers.Electing {
-			st.WaitingForYou = append(st.WaitingForYou, api.NoQuorum(st.Servers))
-		}
 		st.Hosts, st.Times = b.hostsFromHere(), safetyTimes(s.times)
 		st.Fencing = api.FencingStatus{Troubles: []api.FenceTrouble{}}
 		return st, nil
@@ -95,9 +98,8 @@ func stand(r *reign, e *engine.Engine) standing {
 
 func (b *backend) servers(ctx context.Context, leader string, epoch int64) (api.Servers, string, int64) {
 	is := b.s.store.Status(ctx)
-	out := api.Servers{Of: len(is.Members), Quorum: is.Quorum, Electing: is.Electing(), Reason: is.QuorumReason, Members: []api.Member{}, Alarms: is.Alarms}
+	out := api.Servers{Of: len(is.Members), Quorum: is.Quorum, Electing: is.Electing(), Reason: is.QuorumReason, Members: membersOf(is.Members), Alarms: is.Alarms}
 	for _, m := range is.Members {
-		out.Members = append(out.Members, api.Member{Name: m.Name, Address: m.Address, Healthy: m.Healthy, Learner: m.Learner, Problem: m.Problem, Leader: m.Leader})
 		if m.Healthy {
 			out.Healthy++
 		}
@@ -109,6 +111,33 @@ func (b *backend) servers(ctx context.Context, leader string, epoch int64) (api.
 		epoch = int64(is.Epoch)
 	}
 	return out, either(leader, is.Leader), epoch
+}
+
+func memberOf(m store.Member) api.Member {
+	return api.Member{Name: m.Name, Address: m.Address, Healthy: m.Healthy, Learner: m.Learner, Problem: m.Problem, Foreign: m.Foreign, Leader: m.Leader}
+}
+
+func membersOf(list []store.Member) []api.Member {
+	out := make([]api.Member, 0, len(list))
+	for _, m := range list {
+		out = append(out, memberOf(m))
+	}
+	return out
+}
+
+// twoClusters says what is seen of another one: by this server now, by the leader when it last looked.
+func (b *backend) twoClusters(servers api.Servers) []string {
+	var strangers []api.Member
+	if r := b.s.reign.Load(); r != nil {
+		if last := r.roster.Load(); last != nil {
+			strangers = last.strangers
+		}
+	}
+	var out []string
+	for _, c := range otherClusters(servers.Members, strangers) {
+		out = append(out, c.text())
+	}
+	return out
 }
 
 func (b *backend) cloudStatus() api.CloudStatus {

@@ -1,8 +1,13 @@
 package server
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ninelives-ha/ninelives/internal/engine"
 	"github.com/ninelives-ha/ninelives/internal/fence"
@@ -136,6 +141,25 @@ func TestImportReplacesDevicesInUse(t *testing.T) {
 func TestGauges(t *testing.T) {
 	t.Parallel()
 	s, _ := fenced(t)
+	waitFor(t, "the leader has looked at the servers", func() bool { return s.reign.Load().roster.Load() != nil })
+	rows := gauges(t, s)
+	for name, want := range map[string]float64{
+		"ninelives_leader": 1, "ninelives_armed": 0, "ninelives_fence_devices yes": 2, "ninelives_fence_devices no": 0,
+		"ninelives_incidents_open resurrecting": 0, "ninelives_recoveries held": 0, "ninelives_hosts dead": 0, "ninelives_agents_connected": 0,
+		"ninelives_quorum": 1, "ninelives_servers healthy": 1, "ninelives_servers lost": 0, "ninelives_servers learner": 0,
+	} {
+		if got, there := rows[name]; !there || got != want {
+			t.Errorf("%s is %v (there: %v), want %v", name, got, there, want)
+		}
+	}
+	if len(verdicts()) != 11 || len(openPhases()) != 8 || len(recoveryStates()) != 9 {
+		t.Error("not every verdict, phase and state has its row")
+	}
+}
+
+// gauges are a server's, by name and labels.
+func gauges(t *testing.T, s *Server) map[string]float64 {
+	t.Helper()
 	families, err := s.o.Registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -152,17 +176,7 @@ func TestGauges(t *testing.T) {
 			}
 		}
 	}
-	for name, want := range map[string]float64{
-		"ninelives_leader": 1, "ninelives_armed": 0, "ninelives_fence_devices yes": 2, "ninelives_fence_devices no": 0,
-		"ninelives_incidents_open resurrecting": 0, "ninelives_recoveries held": 0, "ninelives_hosts dead": 0, "ninelives_agents_connected": 0,
-	} {
-		if got, there := rows[name]; !there || got != want {
-			t.Errorf("%s is %v (there: %v), want %v", name, got, there, want)
-		}
-	}
-	if len(verdicts()) != 11 || len(openPhases()) != 8 || len(recoveryStates()) != 9 {
-		t.Error("not every verdict, phase and state has its row")
-	}
+	return rows
 }
 
 func TestEverySentenceIsCounted(t *testing.T) {
@@ -173,5 +187,24 @@ func TestEverySentenceIsCounted(t *testing.T) {
 	}
 	if n != 3 {
 		t.Errorf("%d of 3", n)
+	}
+}
+
+// What the operators' page says of metrics is there.
+func TestMetricsOfThePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMetrics(&Server{}, prometheus.NewRegistry())
+	names := regexp.MustCompile(`ninelives_([a-z_]+)`).FindAllStringSubmatch(string(page), -1)
+	for _, name := range names {
+		if m.gauges[name[1]] == nil {
+			t.Errorf("there is no gauge %s", name[0])
+		}
+	}
+	if len(names) < 5 {
+		t.Errorf("the page names %d gauges", len(names))
 	}
 }

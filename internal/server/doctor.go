@@ -43,6 +43,10 @@ type patient struct {
 	policy   *policy.Policy
 	switches engine.Switches
 
+	servers, strangers []api.Member
+	superseded         string // why this cluster's orders are refused
+	external           bool   // the quorum is another etcd's
+
 	dataDir            string
 	diskFree, diskSize uint64
 	diskErr            error
@@ -97,6 +101,7 @@ func checks() []check {
 	always := func(*patient) bool { return true }
 	cloud := func(p *patient) bool { return p.cloudErr == nil }
 	hosts := func(p *patient) bool { return len(p.hosts) > 0 }
+	servers := func(p *patient) bool { return len(p.servers) > 0 }
 	guarded := func(p *patient) bool {
 		return slices.ContainsFunc(p.hosts, func(h engine.HostView) bool { return h.Unprotected == "" })
 	}
@@ -105,6 +110,9 @@ func checks() []check {
 		{checkRoles, "Our cloud user is an admin", cloud},
 		{checkOthers, "No other service evacuates VMs", cloud},
 		{checkConventions, "No marks of another instance HA service are there", cloud},
+		{checkClusters, "No other cluster works with the same hosts", servers},
+		{checkServers, "Every server answers", servers},
+		{checkQuorum, "Another server may fail", func(p *patient) bool { return votersOf(p.servers).all > 1 && !p.external }},
 		{checkHosts, "Every compute host is protected", hosts},
 		{checkResume, "Nothing but the gate starts VMs when a protected host boots", guarded},
 		{checkDevices, "Every protected host could be fenced now, by each of its devices", guarded},
@@ -143,6 +151,8 @@ func (b *backend) examine(ctx context.Context) (*patient, error) {
 	s.agents.mu.RUnlock()
 	st := s.store.Status(ctx)
 	p.dbInUse, p.dbQuota, p.alarms = st.DBInUseBytes, st.QuotaBytes, st.Alarms
+	p.servers, p.strangers, p.external = membersOf(st.Members), s.strangers(ctx), s.cfg.external()
+	p.superseded = s.agents.superseded(uint64(s.leadership().Epoch))
 	var fs unix.Statfs_t
 	if p.diskErr = unix.Statfs(s.cfg.Data, &fs); p.diskErr == nil {
 		p.diskFree, p.diskSize = fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)

@@ -29,6 +29,7 @@ func healthy() *patient {
 		diskFree: 50 << 30, diskSize: 100 << 30, dbInUse: 1 << 20, dbQuota: 2 << 30, dataDir: "/var/lib/ninelives",
 		certificates: []certificate{{what: "the API's certificate", file: "api.crt", until: noon.Add(200 * 24 * time.Hour)}},
 		times:        []api.SafetyTime{{Name: "pulse", Seconds: 1}},
+		servers:      []api.Member{{Name: "server-1", Healthy: true, Leader: true}, {Name: "server-2", Healthy: true}, {Name: "server-3", Address: "10.0.0.3:7402", Healthy: true}},
 	}
 	for i := range 12 {
 		name := fmt.Sprintf("compute-%02d", i)
@@ -39,6 +40,30 @@ func healthy() *patient {
 		}
 	}
 	return p
+}
+
+func (p *patient) lose(server int, problem string) {
+	p.servers[server].Healthy, p.servers[server].Problem = false, problem
+}
+
+// What one check has said, and what can't be said at all, isn't said by another.
+func TestDoctorSaysAServerOnce(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(*patient)
+		not    string
+	}{
+		"one of another cluster isn't down":                  {func(p *patient) { p.lose(2, "x"); p.servers[2].Foreign = true }, "server"},
+		"a single server has no quorum to lose":              {func(p *patient) { p.servers = p.servers[:1] }, "quorum"},
+		"the quorum of another etcd isn't ours":              {func(p *patient) { p.lose(1, "x"); p.external = true }, "quorum"},
+		"one of five is down":                                {func(p *patient) { p.servers = append(p.servers, p.servers[:2]...); p.lose(2, "x") }, "quorum"},
+		"a stranger that is none (nobody answers) isn't one": {func(p *patient) { p.strangers = []api.Member{{Name: "server-9"}} }, "two-clusters"},
+	} {
+		p := healthy()
+		c.change(p)
+		if all := diagnose(p).Findings; slices.ContainsFunc(all, func(f api.Finding) bool { return f.Code == c.not }) {
+			t.Errorf("%s: %+v", what, all)
+		}
+	}
 }
 
 func TestDoctorFindsNothingWhereNothingIs(t *testing.T) {
@@ -58,7 +83,7 @@ func TestDoctorFindsNothingWhereNothingIs(t *testing.T) {
 // Nothing found where nothing could be looked at is not right.
 func TestDoctorPassesNothingUnseen(t *testing.T) {
 	p := healthy()
-	p.cloudErr, p.hosts, p.agents, p.devices, p.switches = cloud.ErrUnavailable, nil, nil, nil, engine.Switches{}
+	p.cloudErr, p.hosts, p.agents, p.devices, p.switches, p.servers = cloud.ErrUnavailable, nil, nil, nil, engine.Switches{}, nil
 	want := []string{"The policy says what it seems to say", "There is room on the disk and in the database", "No certificate ends soon", "The clock runs evenly"}
 	if got := diagnose(p).Passed; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -94,6 +119,16 @@ func TestDoctor(t *testing.T) {
 		{"marked aggregates", func(p *patient) {
 			p.aggregates = []cloud.Aggregate{{Name: "gold", Metadata: map[string]string{"evacuable": "true", "instanceha:max_failures": "2"}}}
 		}, "others-conventions", api.Warn, []string{"gold (evacuable)"}, false},
+		{"a server is down", func(p *patient) { p.lose(2, "doesn't answer") }, "server", api.Warn, []string{"server-3", "10.0.0.3:7402: doesn't answer", "systemctl start", "ninelives cluster replace server-3"}, false},
+		{"one of three is down", func(p *patient) { p.lose(2, "doesn't answer") }, "quorum", api.Warn, []string{"No further server", "2 of 3", "2 are needed", "bring the missing"}, false},
+		{"two of two", func(p *patient) { p.servers = p.servers[:2] }, "quorum", api.Warn, []string{"2 of 2", "server join"}, false},
+		{"a learner is no voter", func(p *patient) { p.servers[2].Learner = true }, "quorum", api.Warn, []string{"2 of 2"}, false},
+		{"a server on another etcd", func(p *patient) { p.lose(2, "doesn't renew its lease in etcd"); p.external = true }, "server", api.Warn, []string{"renew", "cluster remove server-3"}, false},
+		{"a restored server elsewhere", func(p *patient) { p.lose(2, "belongs to another cluster (7)"); p.servers[2].Foreign = true }, "two-clusters", api.Refuse, []string{"server-3 (10.0.0.3:7402)", "restored", "server join", "cluster replace"}, true},
+		{"old servers elsewhere", func(p *patient) {
+			p.servers, p.strangers = p.servers[:1], []api.Member{{Name: "server-2", Address: "10.0.0.2:7402", Foreign: true}, {Name: "server-3", Address: "10.0.0.3:7402", Foreign: true}}
+		}, "two-clusters", api.Refuse, []string{"server-2 (10.0.0.2:7402), server-3 (10.0.0.3:7402)", "cluster.initial", "move etcd", "server join"}, true},
+		{"superseded", func(p *patient) { p.superseded = "2 of 3 linked hosts have heard of epoch 9" }, "superseded", api.Refuse, []string{"epoch 9"}, true},
 		{"no hosts", func(p *patient) { p.hosts = nil }, "no-hosts", api.Refuse, []string{"region"}, false},
 		{"unprotected hosts are one line", func(p *patient) {
 			for i := range 3 {

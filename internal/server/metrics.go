@@ -66,6 +66,8 @@ func newMetrics(s *Server, reg prometheus.Registerer) *metrics {
 		{"cloud_reachable", "1 if the last readings of the cloud succeeded.", nil},
 		{"incidents_open", "Open incidents by phase; leader only.", []string{"phase"}},
 		{"recoveries", "VMs of open incidents by state; leader only.", []string{"state"}},
+		{"quorum", "1 if this server leads and a majority of the servers answered it, or knows who leads.", nil},
+		{"servers", "Servers by state, as the leader last saw them; leader only. A learner has no vote yet.", []string{"state"}},
 		{"armed", "1 if armed and not in shadow mode; leader only.", nil},
 	} {
 		m.gauges[g.name] = prometheus.NewDesc("ninelives_"+g.name, g.help, g.labels, nil)
@@ -156,9 +158,27 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge("fence_devices", float64(broken), "no")
 	trouble, _ := s.inventory.troubled()
 	gauge("cloud_reachable", truth(trouble == ""))
+	m.collectServers(r, gauge)
 	if r != nil {
 		m.collectLeader(r, gauge)
 	}
+}
+
+// collectServers asks nobody: a follower without a quorum knows no leader any more, a leader has just looked. Before it has,
+// the servers are left out: they are unknown then, not lost.
+func (m *metrics) collectServers(r *reign, gauge func(string, float64, ...string)) {
+	var last *roster
+	if r != nil {
+		last = r.roster.Load()
+	}
+	gauge("quorum", truth(m.s.leadership().LeaderName != "" && (last == nil || last.quorum)))
+	if last == nil {
+		return
+	}
+	v := votersOf(last.members)
+	gauge("servers", float64(v.healthy), "healthy")
+	gauge("servers", float64(v.all-v.healthy), "lost")
+	gauge("servers", float64(v.learners), "learner")
 }
 
 func (m *metrics) collectLeader(r *reign, gauge func(string, float64, ...string)) {

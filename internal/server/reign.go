@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ninelives-ha/ninelives/internal/engine"
@@ -33,8 +34,9 @@ type reign struct {
 	in     *inbox
 	ctx    context.Context
 	end    context.CancelFunc
-	primed chan struct{} // closed when the loop's queue holds what this server knows already: nobody is shown an engine that knows less
-	done   chan struct{} // closed when the loop has ended: no act begins after
+	primed chan struct{}          // closed when the loop's queue holds what this server knows already: nobody is shown an engine that knows less
+	done   chan struct{}          // closed when the loop has ended: no act begins after
+	roster atomic.Pointer[roster] // of the servers, as last looked at; nil before
 	acts   sync.WaitGroup
 	reads  chan struct{} // reads of the cloud under way
 
