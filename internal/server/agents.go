@@ -73,7 +73,7 @@ type agents struct {
 	identities identities
 	reports    map[string]*report
 	links      map[string][]*transport.Link // the newest last
-	obeyed     map[string]uint64            // the highest epoch that a linked host's agent had heard of when it linked
+	heard      map[string]uint64            // the highest epoch that a host's agent has heard of; also of hosts whose link has ended
 	waiting    map[uint64]order
 	gates      map[string]uint64 // generation of the last gate order
 	last       uint64            // number of the last order
@@ -90,7 +90,7 @@ type report struct {
 func newAgents(s *Server) *agents {
 	return &agents{
 		s: s, log: s.log, writes: newTurn(), dirty: make(chan struct{}, 1), records: map[string]AgentRecord{}, kept: map[string]AgentRecord{}, unkept: map[string]bool{},
-		identities: identities{}, reports: map[string]*report{}, links: map[string][]*transport.Link{}, obeyed: map[string]uint64{},
+		identities: identities{}, reports: map[string]*report{}, links: map[string][]*transport.Link{}, heard: map[string]uint64{},
 		waiting: map[uint64]order{}, gates: map[string]uint64{},
 		last: uint64(time.Now().UnixMicro()), // orders of a restarted server never repeat a number
 	}

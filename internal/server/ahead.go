@@ -6,19 +6,23 @@ import (
 	"github.com/ninelives-ha/ninelives/internal/engine"
 )
 
+// fewestAhead hosts must know of a later epoch before it counts: one agent alone may be wrong, or lie.
+const fewestAhead = 2
+
 // ahead is what agents have heard of later epochs than one.
 type ahead struct {
-	hosts, linked int
-	epoch         uint64 // the latest
-	host          string // one that has heard of it
+	hosts, of int
+	epoch     uint64 // the latest
+	host      string // one that has heard of it
 }
 
-// ahead counts the linked hosts whose agents know a later epoch: they refuse every order of this one.
+// ahead counts the hosts whose agents know a later epoch: they refuse every order of this one. Hosts that have fallen silent
+// keep their last word, or those that still speak would be most of the hosts just when others fail.
 func (g *agents) ahead(epoch uint64) ahead {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	a := ahead{linked: len(g.obeyed)}
-	for host, heard := range g.obeyed {
+	a := ahead{of: len(g.heard)}
+	for host, heard := range g.heard {
 		if heard > epoch {
 			a.hosts++
 		}
@@ -29,21 +33,28 @@ func (g *agents) ahead(epoch uint64) ahead {
 	return a
 }
 
-// superseded says that most hosts obey somebody else: a cluster that was restored from a backup while this one was away, and
-// that works with the same hosts now. Two of them at once would each bring a host's VMs back. A single agent that says so
-// stops nothing: it may be wrong, or lie.
-func (g *agents) superseded(epoch uint64) string {
-	a := g.ahead(epoch)
-	if 2*a.hosts <= a.linked {
-		return ""
-	}
-	return fmt.Sprintf("%d of %d linked hosts have heard of epoch %d, this leader's is %d: another cluster has taken them over. If one was restored from a backup, stop this server, move its etcd directory away and join that one; if this one's database began with nothing, remove cluster.json from the data directory of each agent and restart it", a.hosts, a.linked, a.epoch, epoch)
+// hears takes in that an agent has heard of an epoch from another server.
+func (g *agents) hears(host string, epoch uint64) {
+	g.mu.Lock()
+	g.heard[host] = epoch
+	g.mu.Unlock()
+	g.sayAhead(epoch)
 }
 
-// sayAhead says, once in a leadership, that an agent has heard of a later epoch than the leader's.
-func (g *agents) sayAhead() {
+// superseded says that most hosts obey somebody else: a cluster that was restored from a backup while this one was away, and
+// that works with the same hosts now. Two of them at once would each bring a host's VMs back.
+func (g *agents) superseded(epoch uint64) string {
+	a := g.ahead(epoch)
+	if a.hosts < fewestAhead || 2*a.hosts <= a.of {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d hosts have heard of epoch %d, this leader's is %d: another cluster has taken them over. If one was restored from a backup, stop this server, move its etcd directory away and join that one; if this one's database began with nothing, remove cluster.json from the data directory of each agent and restart it", a.hosts, a.of, a.epoch, epoch)
+}
+
+// sayAhead says, once in a leadership, that an agent has heard of a later epoch than the leader's. news is the epoch that came.
+func (g *agents) sayAhead(news uint64) {
 	l := g.s.leadership()
-	if !l.Leader || g.toldAhead.Load() == int64(l.Epoch) {
+	if !l.Leader || news <= uint64(l.Epoch) || g.toldAhead.Load() == int64(l.Epoch) {
 		return
 	}
 	a := g.ahead(uint64(l.Epoch))

@@ -9,22 +9,24 @@ import (
 
 	"github.com/ninelives-ha/ninelives/internal/api"
 	"github.com/ninelives-ha/ninelives/internal/engine"
+	"github.com/ninelives-ha/ninelives/internal/store"
 	"github.com/ninelives-ha/ninelives/internal/transport"
 	"github.com/ninelives-ha/ninelives/internal/transport/pki"
 	"github.com/ninelives-ha/ninelives/proto/agentv1"
 )
 
-// Most hosts must say so: one agent alone stops nobody.
+// Most hosts must say so, and more than one.
 func TestSuperseded(t *testing.T) {
 	t.Parallel()
 	g := newAgents(&Server{})
+	g.s.lead.Store(&store.Leadership{})
 	for _, c := range []struct {
 		heard []uint64
 		want  bool
-	}{{nil, false}, {[]uint64{0, 7, 7}, false}, {[]uint64{8, 7, 7}, false}, {[]uint64{8, 7}, false}, {[]uint64{8, 9, 7}, true}} {
-		clear(g.obeyed)
+	}{{nil, false}, {[]uint64{0, 7, 7}, false}, {[]uint64{8, 7, 7}, false}, {[]uint64{8, 7}, false}, {[]uint64{8}, false}, {[]uint64{8, 9, 7}, true}} {
+		clear(g.heard)
 		for i, epoch := range c.heard {
-			g.obeyed[strconv.Itoa(i)] = epoch
+			g.hears(strconv.Itoa(i), epoch)
 		}
 		if why := g.superseded(7); (why != "") != c.want {
 			t.Errorf("agents that have heard of %d: %q", c.heard, why)
@@ -71,7 +73,7 @@ func TestAnAgentKnowsALaterEpoch(t *testing.T) {
 	}
 	st, err := (&backend{s: s}).Status(t.Context())
 	if err != nil || !slices.ContainsFunc(st.WaitingForYou, func(w string) bool {
-		return strings.HasPrefix(w, "nothing is done: 2 of 2 linked hosts have heard of epoch")
+		return strings.HasPrefix(w, "nothing is done: 2 of 2 hosts have heard of epoch")
 	}) {
 		t.Errorf("status says %q, %v", st.WaitingForYou, err)
 	}

@@ -28,7 +28,7 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	a.introduced(l, h)
 	g.set(a)
 	g.links[host] = append(g.links[host], l)
-	g.obeyed[host] = h.GetEpoch()
+	g.heard[host] = h.GetEpoch()
 	rep := g.report(host)
 	if before.Boot != a.Boot { // nothing that another life of the machine said holds for this one, not even its mounts
 		rep.AgentReport, rep.gate = engine.AgentReport{}, false
@@ -36,9 +36,7 @@ func (g *agents) Hello(l *transport.Link, h *agentv1.Hello) (*agentv1.Welcome, e
 	rep.Boot, rep.listed, rep.AsOf = a.Boot, nil, time.Time{}
 	g.mu.Unlock()
 	g.Pulse(l, 0)
-	if h.GetEpoch() > uint64(g.s.leadership().Epoch) {
-		g.sayAhead()
-	}
+	g.sayAhead(h.GetEpoch())
 	if before.Boot != a.Boot {
 		g.s.inventory.rebooted(host)
 	}
@@ -84,7 +82,6 @@ func (g *agents) Closed(l *transport.Link, how transport.End, err error) {
 	}
 	if g.links[l.Host()] = kept; len(kept) == 0 {
 		delete(g.links, l.Host())
-		delete(g.obeyed, l.Host())
 	}
 	g.mu.Unlock()
 	said := how == transport.EndReset || how == transport.EndEOF || how == transport.EndGoodbye
@@ -103,6 +100,8 @@ func (g *agents) Message(l *transport.Link, m *agentv1.FromAgent) {
 		if m.GetGoodbye().GetLeaving() == agentv1.Leaving_LEAVING_HOST {
 			g.s.ears.step(detect.Goodbye{Host: host, Boot: l.BootID()})
 		}
+	case *agentv1.FromAgent_Heard:
+		g.hears(host, m.GetHeard().GetEpoch())
 	case *agentv1.FromAgent_Guests:
 		g.guests(l, m.GetGuests())
 	case *agentv1.FromAgent_Stores:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -312,7 +313,7 @@ func (s *Server) want() {
 func (s *Server) setLeader(l store.Leadership) {
 	s.lead.Store(&l)
 	s.heardEpoch(uint64(l.Epoch))
-	s.agents.sayAhead()
+	s.agents.sayAhead(math.MaxUint64)
 }
 
 func (s *Server) leadership() store.Leadership { return *s.lead.Load() }

@@ -182,6 +182,34 @@ func TestOneStreamToAServer(t *testing.T) {
 	})
 }
 
+// TestALaterEpochIsTold: a server whose acks carry an older epoch than another server's is told of it, once.
+func TestALaterEpochIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCity(t)
+		s1, h1 := c.server("s1", "s1:7401")
+		s2, h2 := c.server("s2", "s2:7401")
+		u := c.agent(Known{}, func(Known) error { return nil }, "s1:7401", "s2:7401")
+		<-h1.links
+		l := <-h2.links
+		time.Sleep(5 * time.Second) // virtual
+		must(t, l.Send(killOrder(1, 1<<30, 10*time.Second)))
+		time.Sleep(10 * time.Second) // virtual
+		u.Close()
+		must(t, s1.Stop(t.Context()))
+		must(t, s2.Stop(t.Context()))
+		close(h1.msgs)
+		var told []uint64
+		for m := range h1.msgs {
+			if m.GetHeard() != nil {
+				told = append(told, m.GetHeard().GetEpoch())
+			}
+		}
+		if !slices.Equal(told, []uint64{7, 1 << 30}) { // 7 is in every Welcome here, and in no ack
+			t.Errorf("the first server was told of the epochs %d", told)
+		}
+	})
+}
+
 // disk keeps what is saved, unless it is full.
 type disk struct {
 	full atomic.Bool

@@ -52,6 +52,7 @@ type session struct {
 	reaches  func() bool // the server's kernel takes what is sent
 	acked    uint64      // the agent's own seq when the last ack came; guarded by uplink.mu
 	last     bool        // guarded by uplink.mu
+	said     uint64      // the epoch that the server was told of since the Hello; the reader's
 }
 
 func newUplink(u *Uplinks, addr string) *uplink {
@@ -309,6 +310,7 @@ func (l *uplink) read(stream clientStream, s *session, helloAt time.Time) error 
 		switch k := m.GetKind().(type) {
 		case *agentv1.FromServer_Ack:
 			l.u.heardEpoch(k.Ack.GetEpoch())
+			l.sayEpoch(s, k.Ack.GetEpoch())
 			l.mu.Lock()
 			s.acked, l.state.LastAck = l.u.pulses.last(), time.Now()
 			l.mu.Unlock()
@@ -319,6 +321,18 @@ func (l *uplink) read(stream clientStream, s *session, helloAt time.Time) error 
 		default:
 			l.order(m, helloAt)
 		}
+	}
+}
+
+// sayEpoch tells a server, once, of a later epoch than its own. It may lead a cluster that this host was taken over from.
+func (l *uplink) sayEpoch(s *session, its uint64) {
+	highest := l.u.epochs.Highest()
+	if highest <= max(its, s.said) {
+		return
+	}
+	s.said = highest
+	if err := l.send(outbound{msg: &agentv1.FromAgent{Kind: &agentv1.FromAgent_Heard{Heard: &agentv1.Heard{Epoch: highest}}}}); err != nil {
+		l.u.log.Warn("cannot tell a server of a later epoch", "server", l.addr, "epoch", highest, "error", err)
 	}
 }
 

@@ -251,6 +251,7 @@ type FromAgent struct {
 	//	*FromAgent_Probed
 	//	*FromAgent_Result
 	//	*FromAgent_Alert
+	//	*FromAgent_Heard
 	Kind          isFromAgent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -374,6 +375,15 @@ func (x *FromAgent) GetAlert() *Alert {
 	return nil
 }
 
+func (x *FromAgent) GetHeard() *Heard {
+	if x != nil {
+		if x, ok := x.Kind.(*FromAgent_Heard); ok {
+			return x.Heard
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Kind interface {
 	isFromAgent_Kind()
 }
@@ -414,6 +424,10 @@ type FromAgent_Alert struct {
 	Alert *Alert `protobuf:"bytes,9,opt,name=alert,proto3,oneof"`
 }
 
+type FromAgent_Heard struct {
+	Heard *Heard `protobuf:"bytes,10,opt,name=heard,proto3,oneof"`
+}
+
 func (*FromAgent_Pulse) isFromAgent_Kind() {}
 
 func (*FromAgent_Hello) isFromAgent_Kind() {}
@@ -431,6 +445,8 @@ func (*FromAgent_Probed) isFromAgent_Kind() {}
 func (*FromAgent_Result) isFromAgent_Kind() {}
 
 func (*FromAgent_Alert) isFromAgent_Kind() {}
+
+func (*FromAgent_Heard) isFromAgent_Kind() {}
 
 // FromServer is one message from a server.
 type FromServer struct {
@@ -954,6 +970,51 @@ func (x *Nova) GetConfigPath() string {
 	return ""
 }
 
+// Heard says, to a server whose acks carry a lower one, which epoch another server has mentioned since the Hello.
+type Heard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Heard) Reset() {
+	*x = Heard{}
+	mi := &file_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Heard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Heard) ProtoMessage() {}
+
+func (x *Heard) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Heard.ProtoReflect.Descriptor instead.
+func (*Heard) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Heard) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Goodbye is said before a planned end. The stream closes after it.
 type Goodbye struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -966,7 +1027,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1039,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1052,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Goodbye) GetBoot() []byte {
@@ -1028,7 +1089,7 @@ type Guests struct {
 
 func (x *Guests) Reset() {
 	*x = Guests{}
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1101,7 @@ func (x *Guests) String() string {
 func (*Guests) ProtoMessage() {}
 
 func (x *Guests) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1114,7 @@ func (x *Guests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guests.ProtoReflect.Descriptor instead.
 func (*Guests) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Guests) GetBoot() []byte {
@@ -1096,7 +1157,7 @@ type Guest struct {
 
 func (x *Guest) Reset() {
 	*x = Guest{}
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1169,7 @@ func (x *Guest) String() string {
 func (*Guest) ProtoMessage() {}
 
 func (x *Guest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1182,7 @@ func (x *Guest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Guest.ProtoReflect.Descriptor instead.
 func (*Guest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Guest) GetUuid() string {
@@ -1156,7 +1217,7 @@ type Stores struct {
 
 func (x *Stores) Reset() {
 	*x = Stores{}
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1229,7 @@ func (x *Stores) String() string {
 func (*Stores) ProtoMessage() {}
 
 func (x *Stores) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1242,7 @@ func (x *Stores) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stores.ProtoReflect.Descriptor instead.
 func (*Stores) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Stores) GetStores() []*Store {
@@ -1210,7 +1271,7 @@ type Store struct {
 
 func (x *Store) Reset() {
 	*x = Store{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1283,7 @@ func (x *Store) String() string {
 func (*Store) ProtoMessage() {}
 
 func (x *Store) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1296,7 @@ func (x *Store) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Store.ProtoReflect.Descriptor instead.
 func (*Store) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Store) GetKind() string {
@@ -1276,7 +1337,7 @@ type GateState struct {
 
 func (x *GateState) Reset() {
 	*x = GateState{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1349,7 @@ func (x *GateState) String() string {
 func (*GateState) ProtoMessage() {}
 
 func (x *GateState) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1362,7 @@ func (x *GateState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateState.ProtoReflect.Descriptor instead.
 func (*GateState) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GateState) GetOpen() bool {
@@ -1374,7 +1435,7 @@ type Probed struct {
 
 func (x *Probed) Reset() {
 	*x = Probed{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1447,7 @@ func (x *Probed) String() string {
 func (*Probed) ProtoMessage() {}
 
 func (x *Probed) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1460,7 @@ func (x *Probed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probed.ProtoReflect.Descriptor instead.
 func (*Probed) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Probed) GetOrderId() uint64 {
@@ -1451,7 +1512,7 @@ type ProbeResult struct {
 
 func (x *ProbeResult) Reset() {
 	*x = ProbeResult{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1524,7 @@ func (x *ProbeResult) String() string {
 func (*ProbeResult) ProtoMessage() {}
 
 func (x *ProbeResult) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1537,7 @@ func (x *ProbeResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
 func (*ProbeResult) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProbeResult) GetHost() string {
@@ -1527,7 +1588,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1600,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1613,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Result) GetOrderId() uint64 {
@@ -1594,7 +1655,7 @@ type Alert struct {
 
 func (x *Alert) Reset() {
 	*x = Alert{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1667,7 @@ func (x *Alert) String() string {
 func (*Alert) ProtoMessage() {}
 
 func (x *Alert) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1680,7 @@ func (x *Alert) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alert.ProtoReflect.Descriptor instead.
 func (*Alert) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Alert) GetText() string {
@@ -1649,7 +1710,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1722,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1735,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Welcome) GetServer() string {
@@ -1717,7 +1778,7 @@ type Servers struct {
 
 func (x *Servers) Reset() {
 	*x = Servers{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1790,7 @@ func (x *Servers) String() string {
 func (*Servers) ProtoMessage() {}
 
 func (x *Servers) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1803,7 @@ func (x *Servers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Servers.ProtoReflect.Descriptor instead.
 func (*Servers) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Servers) GetRevision() uint64 {
@@ -1770,7 +1831,7 @@ type ServerAddress struct {
 
 func (x *ServerAddress) Reset() {
 	*x = ServerAddress{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1843,7 @@ func (x *ServerAddress) String() string {
 func (*ServerAddress) ProtoMessage() {}
 
 func (x *ServerAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1856,7 @@ func (x *ServerAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerAddress.ProtoReflect.Descriptor instead.
 func (*ServerAddress) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ServerAddress) GetName() string {
@@ -1823,7 +1884,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +1896,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +1909,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Ack) GetSeq() uint64 {
@@ -1875,7 +1936,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +1948,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +1961,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Refused) GetReason() string {
@@ -1926,7 +1987,7 @@ type ProbeOrder struct {
 
 func (x *ProbeOrder) Reset() {
 	*x = ProbeOrder{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +1999,7 @@ func (x *ProbeOrder) String() string {
 func (*ProbeOrder) ProtoMessage() {}
 
 func (x *ProbeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2012,7 @@ func (x *ProbeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeOrder.ProtoReflect.Descriptor instead.
 func (*ProbeOrder) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProbeOrder) GetId() uint64 {
@@ -2015,7 +2076,7 @@ type ProbeTarget struct {
 
 func (x *ProbeTarget) Reset() {
 	*x = ProbeTarget{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2088,7 @@ func (x *ProbeTarget) String() string {
 func (*ProbeTarget) ProtoMessage() {}
 
 func (x *ProbeTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2101,7 @@ func (x *ProbeTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeTarget.ProtoReflect.Descriptor instead.
 func (*ProbeTarget) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProbeTarget) GetHost() string {
@@ -2079,7 +2140,7 @@ type GateOrder struct {
 
 func (x *GateOrder) Reset() {
 	*x = GateOrder{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2152,7 @@ func (x *GateOrder) String() string {
 func (*GateOrder) ProtoMessage() {}
 
 func (x *GateOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2165,7 @@ func (x *GateOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateOrder.ProtoReflect.Descriptor instead.
 func (*GateOrder) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GateOrder) GetGeneration() uint64 {
@@ -2164,7 +2225,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2237,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2250,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Order) GetId() uint64 {
@@ -2247,7 +2308,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2320,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2333,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -2313,7 +2374,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2386,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[26]
+	mi := &file_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2399,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RenewRequest) GetCsr() []byte {
@@ -2359,7 +2420,7 @@ type Credentials struct {
 
 func (x *Credentials) Reset() {
 	*x = Credentials{}
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2432,7 @@ func (x *Credentials) String() string {
 func (*Credentials) ProtoMessage() {}
 
 func (x *Credentials) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[27]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2445,7 @@ func (x *Credentials) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credentials.ProtoReflect.Descriptor instead.
 func (*Credentials) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Credentials) GetChain() [][]byte {
@@ -2405,7 +2466,7 @@ var File_agent_proto protoreflect.FileDescriptor
 
 const file_agent_proto_rawDesc = "" +
 	"\n" +
-	"\vagent.proto\x12\x12ninelives.agent.v1\"\xf2\x03\n" +
+	"\vagent.proto\x12\x12ninelives.agent.v1\"\xa5\x04\n" +
 	"\tFromAgent\x121\n" +
 	"\x05pulse\x18\x01 \x01(\v2\x19.ninelives.agent.v1.PulseH\x00R\x05pulse\x121\n" +
 	"\x05hello\x18\x02 \x01(\v2\x19.ninelives.agent.v1.HelloH\x00R\x05hello\x127\n" +
@@ -2415,7 +2476,9 @@ const file_agent_proto_rawDesc = "" +
 	"\x04gate\x18\x06 \x01(\v2\x1d.ninelives.agent.v1.GateStateH\x00R\x04gate\x124\n" +
 	"\x06probed\x18\a \x01(\v2\x1a.ninelives.agent.v1.ProbedH\x00R\x06probed\x124\n" +
 	"\x06result\x18\b \x01(\v2\x1a.ninelives.agent.v1.ResultH\x00R\x06result\x121\n" +
-	"\x05alert\x18\t \x01(\v2\x19.ninelives.agent.v1.AlertH\x00R\x05alertB\x06\n" +
+	"\x05alert\x18\t \x01(\v2\x19.ninelives.agent.v1.AlertH\x00R\x05alert\x121\n" +
+	"\x05heard\x18\n" +
+	" \x01(\v2\x19.ninelives.agent.v1.HeardH\x00R\x05heardB\x06\n" +
 	"\x04kind\"\xa9\x03\n" +
 	"\n" +
 	"FromServer\x12+\n" +
@@ -2467,7 +2530,9 @@ const file_agent_proto_rawDesc = "" +
 	"\x16libvirt_guests_on_boot\x18\a \x01(\bR\x13libvirtGuestsOnBoot\x12 \n" +
 	"\vautostarted\x18\b \x03(\tR\vautostarted\x12\x1f\n" +
 	"\vconfig_path\x18\t \x01(\tR\n" +
-	"configPath\"l\n" +
+	"configPath\"\x1d\n" +
+	"\x05Heard\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"l\n" +
 	"\aGoodbye\x12\x12\n" +
 	"\x04boot\x18\x01 \x01(\fR\x04boot\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x125\n" +
@@ -2614,7 +2679,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_agent_proto_goTypes = []any{
 	(Leaving)(0),          // 0: ninelives.agent.v1.Leaving
 	(GuestState)(0),       // 1: ninelives.agent.v1.GuestState
@@ -2626,75 +2691,77 @@ var file_agent_proto_goTypes = []any{
 	(*Machine)(nil),       // 7: ninelives.agent.v1.Machine
 	(*Hello)(nil),         // 8: ninelives.agent.v1.Hello
 	(*Nova)(nil),          // 9: ninelives.agent.v1.Nova
-	(*Goodbye)(nil),       // 10: ninelives.agent.v1.Goodbye
-	(*Guests)(nil),        // 11: ninelives.agent.v1.Guests
-	(*Guest)(nil),         // 12: ninelives.agent.v1.Guest
-	(*Stores)(nil),        // 13: ninelives.agent.v1.Stores
-	(*Store)(nil),         // 14: ninelives.agent.v1.Store
-	(*GateState)(nil),     // 15: ninelives.agent.v1.GateState
-	(*Probed)(nil),        // 16: ninelives.agent.v1.Probed
-	(*ProbeResult)(nil),   // 17: ninelives.agent.v1.ProbeResult
-	(*Result)(nil),        // 18: ninelives.agent.v1.Result
-	(*Alert)(nil),         // 19: ninelives.agent.v1.Alert
-	(*Welcome)(nil),       // 20: ninelives.agent.v1.Welcome
-	(*Servers)(nil),       // 21: ninelives.agent.v1.Servers
-	(*ServerAddress)(nil), // 22: ninelives.agent.v1.ServerAddress
-	(*Ack)(nil),           // 23: ninelives.agent.v1.Ack
-	(*Refused)(nil),       // 24: ninelives.agent.v1.Refused
-	(*ProbeOrder)(nil),    // 25: ninelives.agent.v1.ProbeOrder
-	(*ProbeTarget)(nil),   // 26: ninelives.agent.v1.ProbeTarget
-	(*GateOrder)(nil),     // 27: ninelives.agent.v1.GateOrder
-	(*Order)(nil),         // 28: ninelives.agent.v1.Order
-	(*JoinRequest)(nil),   // 29: ninelives.agent.v1.JoinRequest
-	(*RenewRequest)(nil),  // 30: ninelives.agent.v1.RenewRequest
-	(*Credentials)(nil),   // 31: ninelives.agent.v1.Credentials
-	nil,                   // 32: ninelives.agent.v1.Hello.PlanesEntry
-	nil,                   // 33: ninelives.agent.v1.Hello.LabelsEntry
+	(*Heard)(nil),         // 10: ninelives.agent.v1.Heard
+	(*Goodbye)(nil),       // 11: ninelives.agent.v1.Goodbye
+	(*Guests)(nil),        // 12: ninelives.agent.v1.Guests
+	(*Guest)(nil),         // 13: ninelives.agent.v1.Guest
+	(*Stores)(nil),        // 14: ninelives.agent.v1.Stores
+	(*Store)(nil),         // 15: ninelives.agent.v1.Store
+	(*GateState)(nil),     // 16: ninelives.agent.v1.GateState
+	(*Probed)(nil),        // 17: ninelives.agent.v1.Probed
+	(*ProbeResult)(nil),   // 18: ninelives.agent.v1.ProbeResult
+	(*Result)(nil),        // 19: ninelives.agent.v1.Result
+	(*Alert)(nil),         // 20: ninelives.agent.v1.Alert
+	(*Welcome)(nil),       // 21: ninelives.agent.v1.Welcome
+	(*Servers)(nil),       // 22: ninelives.agent.v1.Servers
+	(*ServerAddress)(nil), // 23: ninelives.agent.v1.ServerAddress
+	(*Ack)(nil),           // 24: ninelives.agent.v1.Ack
+	(*Refused)(nil),       // 25: ninelives.agent.v1.Refused
+	(*ProbeOrder)(nil),    // 26: ninelives.agent.v1.ProbeOrder
+	(*ProbeTarget)(nil),   // 27: ninelives.agent.v1.ProbeTarget
+	(*GateOrder)(nil),     // 28: ninelives.agent.v1.GateOrder
+	(*Order)(nil),         // 29: ninelives.agent.v1.Order
+	(*JoinRequest)(nil),   // 30: ninelives.agent.v1.JoinRequest
+	(*RenewRequest)(nil),  // 31: ninelives.agent.v1.RenewRequest
+	(*Credentials)(nil),   // 32: ninelives.agent.v1.Credentials
+	nil,                   // 33: ninelives.agent.v1.Hello.PlanesEntry
+	nil,                   // 34: ninelives.agent.v1.Hello.LabelsEntry
 }
 var file_agent_proto_depIdxs = []int32{
 	6,  // 0: ninelives.agent.v1.FromAgent.pulse:type_name -> ninelives.agent.v1.Pulse
 	8,  // 1: ninelives.agent.v1.FromAgent.hello:type_name -> ninelives.agent.v1.Hello
-	10, // 2: ninelives.agent.v1.FromAgent.goodbye:type_name -> ninelives.agent.v1.Goodbye
-	11, // 3: ninelives.agent.v1.FromAgent.guests:type_name -> ninelives.agent.v1.Guests
-	13, // 4: ninelives.agent.v1.FromAgent.stores:type_name -> ninelives.agent.v1.Stores
-	15, // 5: ninelives.agent.v1.FromAgent.gate:type_name -> ninelives.agent.v1.GateState
-	16, // 6: ninelives.agent.v1.FromAgent.probed:type_name -> ninelives.agent.v1.Probed
-	18, // 7: ninelives.agent.v1.FromAgent.result:type_name -> ninelives.agent.v1.Result
-	19, // 8: ninelives.agent.v1.FromAgent.alert:type_name -> ninelives.agent.v1.Alert
-	23, // 9: ninelives.agent.v1.FromServer.ack:type_name -> ninelives.agent.v1.Ack
-	20, // 10: ninelives.agent.v1.FromServer.welcome:type_name -> ninelives.agent.v1.Welcome
-	24, // 11: ninelives.agent.v1.FromServer.refused:type_name -> ninelives.agent.v1.Refused
-	25, // 12: ninelives.agent.v1.FromServer.probe:type_name -> ninelives.agent.v1.ProbeOrder
-	27, // 13: ninelives.agent.v1.FromServer.gate:type_name -> ninelives.agent.v1.GateOrder
-	28, // 14: ninelives.agent.v1.FromServer.order:type_name -> ninelives.agent.v1.Order
-	21, // 15: ninelives.agent.v1.FromServer.servers:type_name -> ninelives.agent.v1.Servers
-	7,  // 16: ninelives.agent.v1.Hello.machine:type_name -> ninelives.agent.v1.Machine
-	32, // 17: ninelives.agent.v1.Hello.planes:type_name -> ninelives.agent.v1.Hello.PlanesEntry
-	33, // 18: ninelives.agent.v1.Hello.labels:type_name -> ninelives.agent.v1.Hello.LabelsEntry
-	9,  // 19: ninelives.agent.v1.Hello.nova:type_name -> ninelives.agent.v1.Nova
-	0,  // 20: ninelives.agent.v1.Goodbye.leaving:type_name -> ninelives.agent.v1.Leaving
-	12, // 21: ninelives.agent.v1.Guests.guests:type_name -> ninelives.agent.v1.Guest
-	1,  // 22: ninelives.agent.v1.Guest.state:type_name -> ninelives.agent.v1.GuestState
-	14, // 23: ninelives.agent.v1.Stores.stores:type_name -> ninelives.agent.v1.Store
-	17, // 24: ninelives.agent.v1.Probed.results:type_name -> ninelives.agent.v1.ProbeResult
-	17, // 25: ninelives.agent.v1.Probed.controls:type_name -> ninelives.agent.v1.ProbeResult
-	2,  // 26: ninelives.agent.v1.ProbeResult.answer:type_name -> ninelives.agent.v1.ProbeAnswer
-	22, // 27: ninelives.agent.v1.Servers.servers:type_name -> ninelives.agent.v1.ServerAddress
-	26, // 28: ninelives.agent.v1.ProbeOrder.targets:type_name -> ninelives.agent.v1.ProbeTarget
-	26, // 29: ninelives.agent.v1.ProbeOrder.controls:type_name -> ninelives.agent.v1.ProbeTarget
-	3,  // 30: ninelives.agent.v1.Order.kind:type_name -> ninelives.agent.v1.OrderKind
-	7,  // 31: ninelives.agent.v1.JoinRequest.machine:type_name -> ninelives.agent.v1.Machine
-	4,  // 32: ninelives.agent.v1.Agent.Link:input_type -> ninelives.agent.v1.FromAgent
-	29, // 33: ninelives.agent.v1.Agent.Join:input_type -> ninelives.agent.v1.JoinRequest
-	30, // 34: ninelives.agent.v1.Agent.Renew:input_type -> ninelives.agent.v1.RenewRequest
-	5,  // 35: ninelives.agent.v1.Agent.Link:output_type -> ninelives.agent.v1.FromServer
-	31, // 36: ninelives.agent.v1.Agent.Join:output_type -> ninelives.agent.v1.Credentials
-	31, // 37: ninelives.agent.v1.Agent.Renew:output_type -> ninelives.agent.v1.Credentials
-	35, // [35:38] is the sub-list for method output_type
-	32, // [32:35] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	11, // 2: ninelives.agent.v1.FromAgent.goodbye:type_name -> ninelives.agent.v1.Goodbye
+	12, // 3: ninelives.agent.v1.FromAgent.guests:type_name -> ninelives.agent.v1.Guests
+	14, // 4: ninelives.agent.v1.FromAgent.stores:type_name -> ninelives.agent.v1.Stores
+	16, // 5: ninelives.agent.v1.FromAgent.gate:type_name -> ninelives.agent.v1.GateState
+	17, // 6: ninelives.agent.v1.FromAgent.probed:type_name -> ninelives.agent.v1.Probed
+	19, // 7: ninelives.agent.v1.FromAgent.result:type_name -> ninelives.agent.v1.Result
+	20, // 8: ninelives.agent.v1.FromAgent.alert:type_name -> ninelives.agent.v1.Alert
+	10, // 9: ninelives.agent.v1.FromAgent.heard:type_name -> ninelives.agent.v1.Heard
+	24, // 10: ninelives.agent.v1.FromServer.ack:type_name -> ninelives.agent.v1.Ack
+	21, // 11: ninelives.agent.v1.FromServer.welcome:type_name -> ninelives.agent.v1.Welcome
+	25, // 12: ninelives.agent.v1.FromServer.refused:type_name -> ninelives.agent.v1.Refused
+	26, // 13: ninelives.agent.v1.FromServer.probe:type_name -> ninelives.agent.v1.ProbeOrder
+	28, // 14: ninelives.agent.v1.FromServer.gate:type_name -> ninelives.agent.v1.GateOrder
+	29, // 15: ninelives.agent.v1.FromServer.order:type_name -> ninelives.agent.v1.Order
+	22, // 16: ninelives.agent.v1.FromServer.servers:type_name -> ninelives.agent.v1.Servers
+	7,  // 17: ninelives.agent.v1.Hello.machine:type_name -> ninelives.agent.v1.Machine
+	33, // 18: ninelives.agent.v1.Hello.planes:type_name -> ninelives.agent.v1.Hello.PlanesEntry
+	34, // 19: ninelives.agent.v1.Hello.labels:type_name -> ninelives.agent.v1.Hello.LabelsEntry
+	9,  // 20: ninelives.agent.v1.Hello.nova:type_name -> ninelives.agent.v1.Nova
+	0,  // 21: ninelives.agent.v1.Goodbye.leaving:type_name -> ninelives.agent.v1.Leaving
+	13, // 22: ninelives.agent.v1.Guests.guests:type_name -> ninelives.agent.v1.Guest
+	1,  // 23: ninelives.agent.v1.Guest.state:type_name -> ninelives.agent.v1.GuestState
+	15, // 24: ninelives.agent.v1.Stores.stores:type_name -> ninelives.agent.v1.Store
+	18, // 25: ninelives.agent.v1.Probed.results:type_name -> ninelives.agent.v1.ProbeResult
+	18, // 26: ninelives.agent.v1.Probed.controls:type_name -> ninelives.agent.v1.ProbeResult
+	2,  // 27: ninelives.agent.v1.ProbeResult.answer:type_name -> ninelives.agent.v1.ProbeAnswer
+	23, // 28: ninelives.agent.v1.Servers.servers:type_name -> ninelives.agent.v1.ServerAddress
+	27, // 29: ninelives.agent.v1.ProbeOrder.targets:type_name -> ninelives.agent.v1.ProbeTarget
+	27, // 30: ninelives.agent.v1.ProbeOrder.controls:type_name -> ninelives.agent.v1.ProbeTarget
+	3,  // 31: ninelives.agent.v1.Order.kind:type_name -> ninelives.agent.v1.OrderKind
+	7,  // 32: ninelives.agent.v1.JoinRequest.machine:type_name -> ninelives.agent.v1.Machine
+	4,  // 33: ninelives.agent.v1.Agent.Link:input_type -> ninelives.agent.v1.FromAgent
+	30, // 34: ninelives.agent.v1.Agent.Join:input_type -> ninelives.agent.v1.JoinRequest
+	31, // 35: ninelives.agent.v1.Agent.Renew:input_type -> ninelives.agent.v1.RenewRequest
+	5,  // 36: ninelives.agent.v1.Agent.Link:output_type -> ninelives.agent.v1.FromServer
+	32, // 37: ninelives.agent.v1.Agent.Join:output_type -> ninelives.agent.v1.Credentials
+	32, // 38: ninelives.agent.v1.Agent.Renew:output_type -> ninelives.agent.v1.Credentials
+	36, // [36:39] is the sub-list for method output_type
+	33, // [33:36] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -2712,6 +2779,7 @@ func file_agent_proto_init() {
 		(*FromAgent_Probed)(nil),
 		(*FromAgent_Result)(nil),
 		(*FromAgent_Alert)(nil),
+		(*FromAgent_Heard)(nil),
 	}
 	file_agent_proto_msgTypes[1].OneofWrappers = []any{
 		(*FromServer_Ack)(nil),
@@ -2728,7 +2796,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
