@@ -70,7 +70,7 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 		s.dir.release()
 		return nil, fmt.Errorf("cannot open store: %w", s.startProblem(err))
 	}
-	if s.probe, err = s.newProbe(); err != nil {
+	if s.probe, err = s.newProbe(probeTimeout); err != nil {
 		s.dir.release()
 		return nil, fmt.Errorf("cannot open store: %w", err)
 	}
@@ -84,21 +84,24 @@ func OpenEmbedded(o Options) (*Embedded, error) {
 	s.cli, s.callTimeout = v3client.New(s.srv), o.CallTimeout
 	s.run(s.followRaft)
 	s.run(s.followServers)
+	if !o.lone {
+		s.run(s.watchPort)
+	}
 	return s, nil
 }
 
 // newProbe is a client that connects anew each time: an old connection may still
 // work when nobody can connect any more.
-func (s *Embedded) newProbe() (*http.Client, error) {
+func (s *Embedded) newProbe(within time.Duration) (*http.Client, error) {
 	rt := &http.Transport{}
 	if tls := s.peerTLS(); !tls.Empty() {
 		var err error
-		if rt, err = transport.NewTransport(tls, probeTimeout); err != nil {
+		if rt, err = transport.NewTransport(tls, within); err != nil {
 			return nil, err
 		}
 	}
 	rt.DisableKeepAlives = true
-	return &http.Client{Timeout: probeTimeout, Transport: rt}, nil
+	return &http.Client{Timeout: within, Transport: rt}, nil
 }
 
 // run starts a task that ends with s.life; false: the store is closing.

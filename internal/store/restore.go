@@ -38,7 +38,7 @@ func Alive(ctx context.Context, o Options) ([]string, error) {
 	if err != nil || o.lone {
 		return nil, err
 	}
-	probe, err := (&Embedded{o: o}).newProbe()
+	probe, err := (&Embedded{o: o}).newProbe(probeTimeout)
 	if err != nil {
 		return nil, err
 	}
