@@ -30,11 +30,11 @@ func (s *Server) watchQuorum(r *reign) {
 		}
 		s.promote(r)
 		s.raiseFormat(r, st)
-		s.lookAround(r, st)
 		if !reflect.DeepEqual(told, now) {
 			r.in.put(now)
 			told = now
 		}
+		s.lookAround(r, st)
 		select {
 		case <-r.ctx.Done():
 			return
