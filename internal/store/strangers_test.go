@@ -59,6 +59,21 @@ func TestTwoClusters(t *testing.T) {
 	}
 }
 
+// TestBegunAnew: a server that the cluster doesn't know begins with nothing, by a configuration that names the cluster's. It has
+// no quorum, and says that they are another cluster: to start them is no use.
+func TestBegunAnew(t *testing.T) {
+	t.Parallel()
+	options, _ := threeOptions(t)
+	alone := options[0]
+	alone.Initial = map[string]string{"server-1": alone.Initial["server-1"]}
+	open(t, alone)
+	anew := open(t, options[2])
+	st := anew.Status(t.Context())
+	if st.Quorum || len(st.Members) != 3 || !st.Members[0].Foreign || st.Members[1].Foreign || !st.Members[2].Healthy {
+		t.Errorf("the one that begins anew says %+v", st)
+	}
+}
+
 // TestAnotherCA: of three servers one came with another bundle. Log and status of the others say so.
 func TestAnotherCA(t *testing.T) {
 	t.Parallel()
