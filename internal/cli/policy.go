@@ -88,7 +88,8 @@ func (a *app) policyDiffCommand() *cobra.Command {
 		Use:   "diff FILE",
 		Short: "Which VMs a policy would treat differently",
 		Long: `Compares a policy file with the one in force, on the VMs that there are now: those that would be treated differently,
-with what is decided now and what would be. Nothing is changed.`,
+with what is decided now and what would be. Nothing is changed. It also names zones, aggregates, flavors and projects in
+which there is nothing now: "policy check" can't know those, since it asks no server.`,
 		Example:           `  ninelives policy diff policy.yaml`,
 		Args:              one("file"),
 		ValidArgsFunction: yamlFiles,

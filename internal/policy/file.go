@@ -123,6 +123,7 @@ func Parse(path string, data []byte) (*Policy, error) {
 		p.rules = c.rules(*raw.Rules)
 		p.advice = c.advice(p.rules)
 	}
+	p.mentions = c.mentions(raw)
 	for i := range p.rules {
 		p.rules[i].path = path
 	}

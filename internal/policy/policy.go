@@ -73,9 +73,11 @@ type Policy struct {
 	store  ephemeral
 	hosts  hosts
 	advice []Advice
+
+	mentions []mention
 }
 
-// Advice is something that is allowed and probably not meant, found by Parse.
+// Advice is something that is allowed and probably not meant, found by Parse or Unseen.
 type Advice struct {
 	Line    int    `json:"line"`
 	Message string `json:"message"`

@@ -21,18 +21,30 @@ func (b *backend) Policy(ctx context.Context) (api.Policy, error) {
 	if err != nil {
 		return api.Policy{}, err
 	}
-	return policyView(p), nil
+	return policyView(p, p.Advice()), nil
 }
 
 func (b *backend) inForce(ctx context.Context) (*policy.Policy, error) {
 	return see(ctx, b, func(r *reign, _ *engine.Engine) *policy.Policy { return r.policy })
 }
 
-func policyView(p *policy.Policy) api.Policy {
-	return api.Policy{Path: p.Path(), Source: p.Source(), Version: p.Version(), Advice: advice(p)}
+func policyView(p *policy.Policy, advice []policy.Advice) api.Policy {
+	return api.Policy{Path: p.Path(), Source: p.Source(), Version: p.Version(), Advice: append([]policy.Advice{}, advice...)}
 }
 
-func advice(p *policy.Policy) []policy.Advice { return append([]policy.Advice{}, p.Advice()...) }
+// advice is what is allowed and probably not meant: by the text and, where this server leads and has read the cloud, by what
+// that has.
+func (b *backend) advice(ctx context.Context, p *policy.Policy) []policy.Advice {
+	is, err := b.guests(ctx)
+	if err != nil {
+		return append([]policy.Advice{}, p.Advice()...) // who leads says more
+	}
+	return b.s.inventory.advice(p, is)
+}
+
+func (v *inventory) advice(p *policy.Policy, g guests) []policy.Advice {
+	return append(append([]policy.Advice{}, p.Advice()...), p.Unseen(v.seen(g))...)
+}
 
 // ApplyPolicy implements api.Backend. The record comes first: a policy in force that nobody has on record would be gone
 // with the next leader.
@@ -65,7 +77,7 @@ func (b *backend) ApplyPolicy(ctx context.Context, by string, f api.File) (api.P
 	if _, err := b.inForce(ctx); err != nil {
 		return api.Policy{}, err
 	}
-	return policyView(p), nil
+	return policyView(p, b.advice(ctx, p)), nil
 }
 
 // mistaken shows what is wrong with a file, place by place.
@@ -85,7 +97,7 @@ func mistakes(err error) []api.Mistake {
 }
 
 // CheckPolicy implements api.Backend; every server can do it.
-func (b *backend) CheckPolicy(_ context.Context, f api.File) (api.PolicyCheck, error) {
+func (b *backend) CheckPolicy(ctx context.Context, f api.File) (api.PolicyCheck, error) {
 	p, err := policy.Parse(f.Path, []byte(f.Source))
 	if err != nil {
 		m := mistakes(err)
@@ -94,7 +106,7 @@ func (b *backend) CheckPolicy(_ context.Context, f api.File) (api.PolicyCheck, e
 		}
 		return api.PolicyCheck{Mistakes: m, Advice: []policy.Advice{}}, nil
 	}
-	return api.PolicyCheck{OK: true, Version: p.Version(), Mistakes: []api.Mistake{}, Advice: advice(p)}, nil
+	return api.PolicyCheck{OK: true, Version: p.Version(), Mistakes: []api.Mistake{}, Advice: b.advice(ctx, p)}, nil
 }
 
 // DiffPolicy implements api.Backend.
@@ -112,7 +124,7 @@ func (b *backend) DiffPolicy(ctx context.Context, f api.File) (api.PolicyDiff, e
 		return api.PolicyDiff{}, b.unlisted()
 	}
 	changes := append([]policy.Change{}, policy.Diff(is.policy, p, vms)...)
-	return api.PolicyDiff{Old: is.policy.Version(), New: p.Version(), VMs: len(vms), Changes: changes, Advice: advice(p)}, nil
+	return api.PolicyDiff{Old: is.policy.Version(), New: p.Version(), VMs: len(vms), Changes: changes, Advice: b.s.inventory.advice(p, is)}, nil
 }
 
 // ExplainPolicy implements api.Backend.

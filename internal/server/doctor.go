@@ -41,6 +41,7 @@ type patient struct {
 	devices  []DeviceState
 	vms      iter.Seq[engine.InventoryVM]
 	policy   *policy.Policy
+	advice   []policy.Advice // about it
 	switches engine.Switches
 
 	servers, strangers []api.Member
@@ -132,14 +133,17 @@ func checks() []check {
 // examine reads everything. Only the engine's part can fail: what the cloud or the disk doesn't tell is a finding.
 func (b *backend) examine(ctx context.Context) (*patient, error) {
 	s := b.s
+	var vms guests
 	p, err := see(ctx, b, func(r *reign, e *engine.Engine) *patient {
-		p := &patient{hosts: e.Hosts(), vms: guestsOf(r, e).all(), policy: r.policy}
+		vms = guestsOf(r, e)
+		p := &patient{hosts: e.Hosts(), vms: vms.all(), policy: r.policy}
 		p.switches, _ = e.Switches()
 		return p
 	})
 	if err != nil {
 		return nil, err
 	}
+	p.advice = s.inventory.advice(p.policy, vms)
 	p.at, p.started = time.Now(), s.started
 	p.jumped = p.at.Round(0).Sub(s.started.Round(0)) - p.at.Sub(s.started)
 	p.devices, p.times, p.dataDir = s.fencing.states(), safetyTimes(s.times), s.cfg.Data

@@ -166,7 +166,7 @@ func checkVMs(p *patient) []api.Finding {
 
 func checkPolicy(p *patient) []api.Finding {
 	var out []api.Finding
-	for _, a := range p.policy.Advice() {
+	for _, a := range p.advice {
 		out = append(out, one(api.Warn, "policy", "The policy may not say what was meant", fmt.Sprintf("%s:%d: %s", p.policy.Path(), a.Line, a.Message), "ninelives policy show; then apply a corrected file")...)
 	}
 	return out

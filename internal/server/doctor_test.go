@@ -152,12 +152,8 @@ func TestDoctor(t *testing.T) {
 			p.vms = slices.Values([]engine.InventoryVM{{Action: string(policy.Hold), Rule: "can't tell whether rule gold matches: image properties unknown"}})
 		}, "rule-unknown", api.Warn, []string{"gold"}, false},
 		{"a policy with advice", func(p *patient) {
-			var err error
-			p.policy, err = policy.Parse("p.yaml", []byte("rules:\n  - {name: all, on_host_failure: resurrect}\n  - {name: never, match: {name: x}, on_host_failure: leave}\n"))
-			if err != nil || len(p.policy.Advice()) == 0 {
-				panic(fmt.Sprint("no advice: ", err))
-			}
-		}, "policy", api.Warn, []string{"p.yaml:"}, false},
+			p.advice = []policy.Advice{{Line: 3, Message: "rule \"never\" never decides"}}
+		}, "policy", api.Warn, []string{":3: rule \"never\""}, false},
 		{"two zones of one host", func(p *patient) { p.hosts[0].Zone = "edge" }, "storm", api.Tell, []string{"12 protected", "edge"}, false},
 		{"one host", func(p *patient) { p.hosts = p.hosts[:1] }, "one-host", api.Warn, nil, false},
 		{"disk nearly full", func(p *patient) { p.diskFree = 900 << 20 }, "disk", api.Warn, []string{"900 of"}, false},
