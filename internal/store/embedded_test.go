@@ -128,6 +128,11 @@ func TestEmbeddedContractAlone(t *testing.T) {
 		t.Errorf("a single server listens on %d ports, expected none", n)
 	}
 	contract(t, embeddedCluster(s))
+	err := s.RemoveServer(t.Context(), "server-1")
+	wantErr(t, err, ErrRefused, "the only server")
+	if err != nil && strings.Contains(err.Error(), "ask another one") {
+		t.Errorf("there is no other one: %v", err)
+	}
 }
 
 func TestEmbeddedContractThree(t *testing.T) {

@@ -146,11 +146,12 @@ func (s *Embedded) RemoveServer(ctx context.Context, name string) error {
 	if at < 0 {
 		return fail(fmt.Errorf("%w: no server has this name; there are %s", ErrNotFound, namesOf(members)))
 	}
-	if name = members[at].Name; name == s.o.Name {
-		return fail(fmt.Errorf("%w: %s was asked (the leader is), and a server doesn't remove itself: stop it, then ask another one", ErrRefused, name))
-	}
+	name = members[at].Name
 	if why := missed(members, at); why != "" {
 		return fail(fmt.Errorf("%w: %s", ErrRefused, why))
+	}
+	if name == s.o.Name {
+		return fail(fmt.Errorf("%w: %s was asked (the leader is), and a server doesn't remove itself: stop it, then ask another one", ErrRefused, name))
 	}
 	if _, err := s.srv.RemoveMember(ctx, uint64(s.idOf(name))); err != nil {
 		return fail(s.changeProblem(ctx, err))
@@ -190,7 +191,7 @@ func missed(members []Member, at int) string {
 		return ""
 	}
 	if stay == 0 {
-		return "it is the only server"
+		return "it is the only server, and nothing would be left; to use Ninelives no longer, disarm and stop it"
 	}
 	return fmt.Sprintf("only %d of the %d servers that would be left can be reached (%s): nothing could be decided any more", healthy, stay, strings.Join(lost, "; "))
 }

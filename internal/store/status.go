@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -38,15 +39,16 @@ func (s *Embedded) Status(ctx context.Context) Status {
 	defer cancel()
 	var asked sync.WaitGroup
 	asked.Go(func() { st.Members = s.members(ctx) })
-	read, err := s.read(ctx, root+epochKey)
+	read, elected, err := s.readOver(ctx, root+epochKey)
 	asked.Wait()
 
 	st.Leader = s.nameOf(s.srv.Leader())
 	for i := range st.Members {
 		st.Members[i].Leader = st.Members[i].Name == st.Leader
 	}
-	st.Quorum = err == nil
+	st.Quorum, st.elected = err == nil, elected
 	if err != nil {
+		s.askLeader(st.Members)
 		st.QuorumReason = quorumReason(st.Members, err)
 	} else if len(read.Kvs) > 0 {
 		st.Epoch = Epoch(read.Kvs[0].ModRevision)
@@ -58,18 +60,64 @@ func (s *Embedded) Status(ctx context.Context) Status {
 	return st
 }
 
-// quorumReason says who is missing.
+// readOver reads over an election: what was asked when another leader is elected gets no answer, mostly, so it is asked
+// again, until ctx ends. elected: one was meanwhile.
+func (s *Embedded) readOver(ctx context.Context, key string) (resp *clientv3.GetResponse, elected bool, err error) {
+	for {
+		changed := s.srv.LeaderChangedNotify() // before it is asked, or a change in between is missed
+		one, cancel := context.WithCancel(ctx)
+		go func() {
+			select {
+			case <-changed:
+				cancel()
+			case <-one.Done():
+			}
+		}()
+		resp, err = s.read(one, key)
+		cancel()
+		again := false
+		select {
+		case <-changed:
+			elected, again = true, err != nil && ctx.Err() == nil
+		default:
+		}
+		if !again {
+			return resp, elected, err
+		}
+	}
+}
+
+// askLeader asks the leader once more whether it is there: it may have vanished since it was asked.
+func (s *Embedded) askLeader(members []Member) {
+	lead := s.srv.Cluster().Member(s.srv.Leader())
+	if lead == nil || lead.ID == s.srv.MemberID() || len(lead.PeerURLs) == 0 {
+		return
+	}
+	if err := s.ask(s.life, lead.PeerURLs[0]); err != nil { // within probeTimeout
+		for i, m := range members {
+			if m.Name == s.nameOf(lead.ID) {
+				members[i].found(err)
+			}
+		}
+	}
+}
+
+// quorumReason says who is missing, or what else it is; why each of them is missing is said of each of them.
 func quorumReason(members []Member, err error) string {
 	var missing []string
 	for _, m := range members {
 		if !m.Healthy {
-			missing = append(missing, m.Name+" "+m.Problem)
+			missing = append(missing, m.Name)
 		}
 	}
-	if len(missing) == 0 {
-		return err.Error()
+	text := fmt.Sprintf("%d of %d servers answer", len(members)-len(missing), len(members))
+	if len(missing) > 0 {
+		text += ", not " + strings.Join(missing, ", ")
 	}
-	return fmt.Sprintf("%d of %d servers answer: %s (%v)", len(members)-len(missing), len(members), strings.Join(missing, "; "), err)
+	if 2*len(missing) < len(members) {
+		text += "; yet nothing can be read: " + strings.TrimPrefix(err.Error(), ErrNoQuorum.Error()+": ")
+	}
+	return text
 }
 
 func (s *Embedded) alarm(a *etcdserverpb.AlarmMember) string {
@@ -124,9 +172,19 @@ var errForeign = errors.New("belongs to another cluster")
 // ask is nil if a member of our cluster answers at this address.
 func (s *Embedded) ask(ctx context.Context, peer string) error {
 	id, err := runsAt(ctx, s.probe, peer)
-	switch {
-	case unknownCA(err):
+	if unknownCA(err) {
 		return fmt.Errorf("doesn't answer: %w (%s)", err, anotherCA)
+	}
+	if why, ok := errors.AsType[*url.Error](err); ok {
+		if why.Timeout() {
+			return errors.New("doesn't answer in time")
+		}
+		err = why.Err // its address is known
+	}
+	if why, ok := errors.AsType[*net.OpError](err); ok {
+		err = why.Err
+	}
+	switch {
 	case err != nil:
 		return fmt.Errorf("doesn't answer: %w", err)
 	case id == "":

@@ -161,9 +161,12 @@ type Status struct {
 	DBBytes, DBInUseBytes, QuotaBytes int64
 	// Alarms are troubles in words, each with what to do about it.
 	Alarms []string
+	// elected: a leader was elected while this was asked.
+	elected bool
 }
 
-// Electing reports whether there is no quorum for the moment only: a majority answers, and who led is not among them.
+// Electing reports whether there is no quorum for the moment only: a majority answers, and who led is not among them, or
+// another one was elected just now.
 func (s Status) Electing() bool {
 	voters, voices, leads := 0, 0, false
 	for _, m := range s.Members {
@@ -176,7 +179,7 @@ func (s Status) Electing() bool {
 			leads = leads || m.Name == s.Leader
 		}
 	}
-	return !s.Quorum && voices > voters/2 && !leads
+	return !s.Quorum && voices > voters/2 && (!leads || s.elected)
 }
 
 // Permit says how long a dangerous act may still be sent after the commit of its
