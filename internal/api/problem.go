@@ -13,6 +13,8 @@ type Problem struct {
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
 	Do     string `json:"do,omitempty" doc:"What to do next"`
+	// Soon: nothing was done, and nobody is needed. A client may ask the same again, for a few seconds.
+	Soon   bool   `json:"soon,omitempty" doc:"It passes by itself, and nothing was done: the same may be asked again in a few seconds"`
 	Leader string `json:"leader,omitempty" doc:"The server that leads, if that is the one to ask"`
 	// LeaderURL is where to ask instead. A server may name an address that only it can reach (loopback).
 	LeaderURL string    `json:"leader_url,omitempty" doc:"The leader's API, as that server names it"`
@@ -65,6 +67,18 @@ func Unavailable(do, format string, args ...any) *Problem {
 	return problem(http.StatusServiceUnavailable, do, format, args...)
 }
 
+// Passing is Unavailable for what passes by itself in seconds. Nothing may have been done.
+func Passing(do, format string, args ...any) *Problem {
+	p := Unavailable(do, format, args...)
+	p.Soon = true
+	return p
+}
+
+// Uncertain says that nobody knows whether it was done: it must not be asked again without looking.
+func Uncertain(do, format string, args ...any) *Problem {
+	return problem(http.StatusInternalServerError, do, format, args...)
+}
+
 // NotLeading sends the client to the leader, and to the URL of its API; "" if none is known.
 func NotLeading(self, leader, url string) *Problem {
 	if leader == "" || leader == self {
@@ -81,11 +95,11 @@ func NotLeading(self, leader, url string) *Problem {
 func Leaderless(self string, s Servers) *Problem {
 	switch {
 	case s.Electing:
-		return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "the servers are electing a leader: %d of %d answer, none leads yet", s.Healthy, s.Of)
+		return Passing("try again in a few seconds; `ninelives status` names the servers that answer", "the servers are electing a leader: %d of %d answer, none leads yet", s.Healthy, s.Of)
 	case !s.Quorum:
 		return Unavailable(quorumAdvice(s)+"; `ninelives status` names them", "no quorum: %s", cmp.Or(s.Reason, "no majority of the servers answers"))
 	}
-	return Unavailable("try again in a few seconds; `ninelives status` names the servers that answer", "%s doesn't lead, and no server is known to lead", self)
+	return Passing("try again in a few seconds; `ninelives status` names the servers that answer", "%s doesn't lead, and no server is known to lead", self)
 }
 
 // quorumAdvice is what to do when no majority of the servers answers.

@@ -46,7 +46,7 @@ func (p *page) servers(m api.Membership) {
 	}
 	var rows [][]string
 	for _, s := range m.Servers {
-		rows = append(rows, []string{s.Name, dash(s.Address), serverState(s), dash(s.Version), dash(number(s.Reads)), dash(s.API)})
+		rows = append(rows, []string{s.Name, dash(s.Address), serverState(m, s), dash(s.Version), dash(number(s.Reads)), dash(s.API)})
 	}
 	p.table("NAME ADDRESS STATE VERSION READS API", rows)
 	for _, s := range m.Servers {
@@ -69,20 +69,23 @@ func number(n int) string {
 	return fmt.Sprint(n)
 }
 
-func serverState(s api.ClusterServer) string {
+// serverState: without a quorum nobody leads, and nobody is followed.
+func serverState(m api.Membership, s api.ClusterServer) string {
 	switch {
-	case s.Leader:
-		return "leads"
 	case s.Foreign:
 		return "of another cluster"
-	case s.Learner && s.Healthy:
-		return "joining"
-	case s.Learner:
+	case s.Learner && !s.Healthy:
 		return "joining, not reached"
-	case s.Healthy:
-		return "follows"
-	default:
+	case !s.Healthy:
 		return "not reached"
+	case s.Learner:
+		return "joining"
+	case !m.Quorum:
+		return "answers"
+	case s.Leader:
+		return "leads"
+	default:
+		return "follows"
 	}
 }
 
@@ -103,7 +106,7 @@ func (a *app) clusterRemoveCommand() *cobra.Command {
 		Use: "remove NAME", Short: "Take a server out for good", Args: one("server"), ValidArgsFunction: a.complete(false, listServers),
 		Long: `Takes a server out of the cluster for good: its vote, its records and its admin token are worth nothing after. To come
 back it must join anew. It is refused where fewer than a majority of those that stay work now, and for the server that leads
-(stop it first, then ask another one).
+(stop it first, then ask another one). The reply says how many of those left may fail.
 
 With an etcd of your own, this forgets a server that was stopped for good; one that runs is refused.
 

@@ -53,6 +53,16 @@ func (*minority) Status(context.Context) (api.Status, error) {
 	}, nil
 }
 
+func (m *minority) Members(ctx context.Context) (api.Membership, error) {
+	st, err := m.Status(ctx)
+	out := api.Membership{Reason: st.Servers.Reason, Leader: "server-1"} // who led is still known as the leader
+	for _, x := range st.Servers.Members {
+		x.Leader = x.Name == out.Leader
+		out.Servers = append(out.Servers, api.ClusterServer{Member: x})
+	}
+	return out, err
+}
+
 func hosts() []api.Host {
 	return []api.Host{
 		{HostFacts: engine.HostFacts{Name: "compute-07", Zone: "az1", Hypervisor: "QEMU", Service: engine.Service{ID: "s7", Disabled: true, DisabledReason: "ninelives: incident 7f3a", ForcedDown: true}},

@@ -233,7 +233,7 @@ func (p *page) leaderText(s api.Status) string {
 	case s.Servers.Electing:
 		return p.paint(yellow, fmt.Sprintf("No server leads yet: they are electing one (%s).", of))
 	case !s.Servers.Quorum:
-		return p.paint(red, fmt.Sprintf("NO QUORUM: %s (%s).", words(strings.TrimSuffix(s.Servers.Reason, ".")), of))
+		return p.paint(red, fmt.Sprintf("NO QUORUM: %s.", cmp.Or(words(strings.TrimSuffix(s.Servers.Reason, ".")), of)))
 	case s.Leader == "":
 		return p.paint(red, fmt.Sprintf("No server leads (%s).", of))
 	default:

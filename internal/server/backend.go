@@ -44,12 +44,18 @@ func (b *backend) notLeading(ctx context.Context) error {
 	l := b.s.leadership()
 	switch {
 	case l.Leader:
-		return api.Unavailable("try again in a few seconds", "%s has just become leader and is still reading the records", b.s.cfg.Name)
-	case l.LeaderName != "" && l.LeaderName != b.s.cfg.Name:
-		return api.NotLeading(b.s.cfg.Name, l.LeaderName, b.s.cards.get(l.LeaderName).API)
+		return api.Passing("try again in a few seconds", "%s has just become leader and is still reading the records", b.s.cfg.Name)
 	}
-	now, _, _ := b.servers(ctx, "", 0)
-	return api.Leaderless(b.s.cfg.Name, now)
+	now, leader, _ := b.servers(ctx, l.LeaderName, 0)
+	return b.elsewhere(now, leader)
+}
+
+// elsewhere names the leader, or says why there is none: one that is dead is still known as the leader until another one is elected.
+func (b *backend) elsewhere(now api.Servers, leader string) error {
+	if now.Electing || !now.Quorum || leader == "" {
+		return api.Leaderless(b.s.cfg.Name, now)
+	}
+	return api.NotLeading(b.s.cfg.Name, leader, b.s.cards.get(leader).API)
 }
 
 // told turns an error of the reign's end into who to ask instead.
@@ -111,6 +117,8 @@ func (b *backend) ask(ctx context.Context, ev engine.Asked, forced string) (api.
 	}
 	audited := b.audit(ctx, r, entry)
 	switch {
+	case errors.Is(err, errNotLeading): // not told(): that would have the client ask the next leader the same
+		return api.Reply{}, api.Uncertain("look whether it was (`ninelives status`, the host, the incident) before you ask again", "%s ceased to lead while it was asked: nobody knows whether it was done", b.s.cfg.Name)
 	case err != nil:
 		return api.Reply{}, b.told(ctx, err)
 	case !reply.OK:

@@ -47,9 +47,34 @@ func (b *backend) RemoveServer(ctx context.Context, by, name, reason string) (ap
 		if _, err := b.s.store.Commit(ctx, r.epoch, store.Delete(store.ServerKey(name))); err != nil {
 			text += fmt.Sprintf(" (its admin token is good until its card is gone, which failed: %v)", err)
 		}
+		if _, external := b.s.membership(); external == nil {
+			text += spare(b.s.store.Status(ctx).Members)
+		}
 		return text, nil
 	})
 	return api.Reply{Text: text}, err
+}
+
+// spare says how many of the servers that are left may fail.
+func spare(left []store.Member) string {
+	voters, healthy := 0, 0
+	for _, m := range left {
+		switch {
+		case m.Learner:
+		case m.Healthy:
+			voters, healthy = voters+1, healthy+1
+		default:
+			voters++
+		}
+	}
+	more := max(0, healthy-voters/2-1)
+	switch {
+	case voters == 1:
+		return ". One server is left: while it is down, nothing is decided or done (`ninelives server join` adds others)"
+	case more == 0:
+		return fmt.Sprintf(". Of the %d servers left, %d answer: from now on none of them may fail, or nothing is decided or done (`ninelives server join` adds one)", voters, healthy)
+	}
+	return fmt.Sprintf(". Of the %d servers left, %d answer: %d of them may fail", voters, healthy, more)
 }
 
 // backupWithin bounds one backup: 2 GiB at 10 MB/s.

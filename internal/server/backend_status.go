@@ -36,7 +36,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	}
 	st.Servers, st.Leader, st.Epoch = b.servers(ctx, st.Leader, st.Epoch)
 	st.LeaderURL = s.cards.get(st.Leader).API
-	now, err := b.stands(ctx, st.Servers)
+	now, err := b.stands(ctx, st.Servers, st.Leader)
 	if err != nil && !st.Servers.Quorum && !st.Servers.Electing {
 		st.WaitingForYou = append(st.WaitingForYou, api.NoQuorum(st.Servers)) // it speaks of another cluster, too
 	} else {
@@ -68,9 +68,9 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 }
 
 // stands is what the leader knows. Why it isn't known here follows from how the servers stand, which has just been asked.
-func (b *backend) stands(ctx context.Context, servers api.Servers) (standing, error) {
-	if l := b.s.leadership(); b.s.reign.Load() == nil && l.LeaderName == "" && !l.Leader {
-		return standing{}, api.Leaderless(b.s.cfg.Name, servers)
+func (b *backend) stands(ctx context.Context, servers api.Servers, leader string) (standing, error) {
+	if b.s.reign.Load() == nil && !b.s.leadership().Leader {
+		return standing{}, b.elsewhere(servers, leader)
 	}
 	return see(ctx, b, stand)
 }
@@ -110,7 +110,11 @@ func (b *backend) servers(ctx context.Context, leader string, epoch int64) (api.
 	if is.Epoch != 0 {
 		epoch = int64(is.Epoch)
 	}
-	return out, either(leader, is.Leader), epoch
+	leader = either(leader, is.Leader)
+	if slices.ContainsFunc(is.Members, func(m store.Member) bool { return m.Name == leader && !m.Healthy }) {
+		leader = "" // nobody else is known yet
+	}
+	return out, leader, epoch
 }
 
 func memberOf(m store.Member) api.Member {

@@ -3,16 +3,13 @@ package client
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,14 +31,14 @@ type Client struct {
 	token string
 	http  *http.Client
 
-	within time.Duration // knockWithin
+	within, patience, pause time.Duration // the constants of these names
 }
 
 // New makes a client of the servers at base (http://127.0.0.1:7400, or several with commas between) with an admin token.
-// Where one can't be reached, or doesn't say within 2 s that it is there, the next is asked; where another one leads, that one is. transport nil:
-// http.DefaultTransport. Deadlines come with each call's context.
+// Where one can't be reached, or doesn't say within 2 s that it is there, the next is asked; where another one leads, that one is. While they
+// elect a leader all are asked again, for 10 s. transport nil: http.DefaultTransport. Deadlines come with each call's context.
 func New(base, token string, transport http.RoundTripper) (*Client, error) {
-	c := &Client{token: strings.TrimSpace(token), within: knockWithin, http: &http.Client{
+	c := &Client{token: strings.TrimSpace(token), within: knockWithin, patience: patience, pause: pause, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token goes nowhere else
 	}}
@@ -80,114 +77,21 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	return nil
 }
 
-// send asks one server after the other until one answers for good. A request that may have arrived is not repeated.
-func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any, header http.Header) (*http.Response, error) {
-	var text []byte
-	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
-			return nil, err
-		}
-	}
-	if len(query) > 0 {
-		path += "?" + query.Encode()
-	}
-	queue := slices.Clone(c.bases)
-	if good := c.good.Load(); good != nil {
-		queue = append([]string{*good}, queue...)
-	}
-	var first error
-	for asked := map[string]bool{}; len(queue) > 0; {
-		base := queue[0]
-		if queue = queue[1:]; asked[base] {
-			continue
-		}
-		asked[base] = true
-		if err := c.knock(ctx, base); err != nil {
-			first = cmp.Or(first, err)
-			continue
-		}
-		resp, err := c.ask(ctx, method, base, path, text, header)
-		if err == nil {
-			c.good.Store(&base)
-			return resp, nil
-		}
-		p, answered := errors.AsType[*api.Problem](err)
-		if first == nil || answered && errors.Is(first, ErrUnreachable) {
-			first = err // an answer says more than a silence
-		}
-		switch {
-		case answered && p.Status != http.StatusServiceUnavailable, !answered && !neverSent(err):
-			return nil, err
-		case answered && mayFollow(base, p.LeaderURL):
-			queue = append([]string{strings.TrimRight(p.LeaderURL, "/")}, queue...)
-		}
-	}
-	return nil, first
-}
-
-// knockWithin is how long a server may take to say that it is there.
-const knockWithin = 2 * time.Second
-
-// knock asks one of several servers whether it is there at all, before anything is sent to it: one whose machine is frozen, or
-// whose network swallows packets, would hold a request until its deadline, and nobody could say whether it had arrived.
-func (c *Client) knock(ctx context.Context, base string) error {
-	if good := c.good.Load(); len(c.bases) == 1 || good != nil && *good == base {
-		return nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.within, fmt.Errorf("it says nothing for %v", c.within))
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, base+"/healthz", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := c.http.Do(req)
-	if err == nil {
-		return resp.Body.Close() // whatever it says
-	}
-	if why := context.Cause(ctx); why != nil {
-		err = why
-	}
-	return fmt.Errorf("%w at %s: %w", ErrUnreachable, base, err)
-}
-
-// neverSent: the connection was never made, so another server may be asked the same.
-func neverSent(err error) bool {
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
-}
-
-// mayFollow: the token goes to where a server that accepted it says that the leader is. Never out of TLS, and never to
-// this machine's own loopback on the word of another one.
-func mayFollow(from, to string) bool {
-	f, err1 := url.Parse(from)
-	t, err2 := url.Parse(to)
-	if err1 != nil || err2 != nil || t.Host == "" || t.Scheme != "https" && (t.Scheme != "http" || f.Scheme != "http") {
-		return false
-	}
-	return !loopback(t.Hostname()) || loopback(f.Hostname())
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 // ask sends one request to one server.
-func (c *Client) ask(ctx context.Context, method, base, path string, body []byte, header http.Header) (*http.Response, error) {
+func (c *Client) ask(ctx context.Context, r request, base string) (*http.Response, error) {
 	var reader io.Reader
-	if body != nil {
-		reader = bytes.NewReader(body)
+	if r.body != nil {
+		reader = bytes.NewReader(r.body)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, base+path, reader)
+	req, err := http.NewRequestWithContext(ctx, r.method, base+r.path, reader)
 	if err != nil {
 		return nil, err
 	}
-	for k, v := range header {
+	for k, v := range r.header {
 		req.Header[k] = v
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
-	if body != nil {
+	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
@@ -249,23 +153,37 @@ func whole[P part[T], T any](ctx context.Context, c *Client, path string, query 
 
 func esc(s string) string { return url.PathEscape(s) }
 
-// Status asks how things stand. Of incidents only the leader knows, so that one is asked where it can be.
+// Status asks how things stand. Of incidents only the leader knows, so that one is asked where it can be. Where it doesn't
+// answer, the others are asked once more: another one may lead by now. What they know is better than nothing, and says
+// that it isn't all.
 func (c *Client) Status(ctx context.Context) (api.Status, error) {
-	st, err := call[api.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
-	at := c.good.Load()
-	if err != nil || st.Leads || st.Partial == "" || at == nil || !mayFollow(*at, st.LeaderURL) {
+	var st api.Status
+	for range 2 {
+		now, err := call[api.Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
+		switch {
+		case err != nil && st.Server != "":
+			return st, nil // what was said before
+		case err != nil:
+			return st, err
+		}
+		st = now
+		if at := c.good.Load(); st.Leads || st.Partial == "" || at == nil || !mayFollow(*at, st.LeaderURL) {
+			return st, nil
+		}
+		if led, err := c.statusAt(ctx, strings.TrimRight(st.LeaderURL, "/")); err == nil {
+			return led, nil
+		}
+	}
+	return st, nil
+}
+
+func (c *Client) statusAt(ctx context.Context, leader string) (st api.Status, err error) {
+	resp, err := c.knockAndAsk(ctx, leader, request{method: http.MethodGet, path: "/v1/status"})
+	if err != nil {
 		return st, err
 	}
-	resp, err := c.ask(ctx, http.MethodGet, strings.TrimRight(st.LeaderURL, "/"), "/v1/status", nil, nil)
-	if err != nil {
-		return st, nil // what this one knows is better than nothing, and says that it isn't all
-	}
 	defer resp.Body.Close()
-	var led api.Status
-	if json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&led) != nil {
-		return st, nil
-	}
-	return led, nil
+	return st, json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&st)
 }
 
 // Ready is nil if the server can take part; it needs no token.
