@@ -97,7 +97,7 @@ func TestUnknownFate(t *testing.T) {
 	}))
 	defer cut.Close()
 	c := quick(t, cut.URL+","+answering(t, &asked, func() *api.Problem { return nil }))
-	if _, err := c.Disarm(t.Context(), "why"); err == nil || asked.Load() != 0 || !strings.Contains(err.Error(), "Nobody knows whether it was done") {
+	if _, err := c.Disarm(t.Context(), "why"); err == nil || asked.Load() != 0 || !strings.Contains(err.Error(), "nobody knows whether it was done") {
 		t.Errorf("a write that broke off: %v, the next server was asked %d times", err, asked.Load())
 	}
 	if _, err := c.Members(t.Context()); err != nil || asked.Load() != 1 {

@@ -134,7 +134,7 @@ func (c *Client) knockAndAsk(ctx context.Context, base string, r request) (*http
 	}
 	resp, err := c.ask(ctx, r, base)
 	if _, answered := errors.AsType[*api.Problem](err); err != nil && !answered && !neverSent(err) && r.method != http.MethodGet {
-		err = fmt.Errorf("%w\nNobody knows whether it was done: look (ninelives status) before you ask the same again.", err)
+		err = fmt.Errorf("%w; nobody knows whether it was done: look (ninelives status) before you ask the same again", err)
 	}
 	return resp, err
 }
