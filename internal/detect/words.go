@@ -27,25 +27,42 @@ func (d *Detector) reason(now time.Time, h *host, v Verdict, suspect bool) strin
 		return fmt.Sprintf("pulses with boot %s: boot %s has ended", h.boot, h.oldBoot)
 	case Dead:
 		return d.silenceReason(now, h)
-	case Isolated:
-		p := h.plane(Management)
-		return fmt.Sprintf("silent on management for %s to %s; alive on %s",
-			seconds(d.silence(now, h.managementLife())), strings.Join(p.witnesses, ", "), d.alivePlane(now, h).name)
-	case Degraded:
-		p := d.degradedPlane(now, h)
-		return fmt.Sprintf("pulses, but silent on %s to %s", p.name, strings.Join(p.witnesses, ", "))
-	case Hung:
-		return fmt.Sprintf("its kernel answers on %s; agent silent for %s, nova-compute without a report for %s",
-			d.alivePlane(now, h).name, seconds(d.silence(now, h.agentLife())), seconds(d.silence(now, h.service.changed)))
-	case AgentDown:
-		return fmt.Sprintf("its kernel answers on %s and nova-compute reports; agent silent for %s",
-			d.alivePlane(now, h).name, seconds(d.silence(now, h.agentLife())))
+	case Isolated, Hung, AgentDown, Degraded:
+		if why := d.planesReason(now, h, v); why != "" {
+			return why
+		}
+		return h.reason // the verdict stands, what it stood on was dropped by a takeover
 	case Unknown:
 	}
 	if !h.Protected {
 		return "not protected"
 	}
 	return "not heard yet"
+}
+
+// planesReason is why a host is what its planes show, "" if they don't show it now.
+func (d *Detector) planesReason(now time.Time, h *host, v Verdict) string {
+	if v == Degraded {
+		if p := d.degradedPlane(now, h); p != nil {
+			return fmt.Sprintf("pulses, but silent on %s to %s", p.name, strings.Join(p.witnesses, ", "))
+		}
+		return ""
+	}
+	alive, p := d.alivePlane(now, h), h.plane(Management)
+	if alive == nil || p == nil {
+		return ""
+	}
+	switch v {
+	case Isolated:
+		return fmt.Sprintf("silent on management for %s to %s; alive on %s",
+			seconds(d.silence(now, h.managementLife())), strings.Join(p.witnesses, ", "), alive.name)
+	case Hung:
+		return fmt.Sprintf("its kernel answers on %s; agent silent for %s, nova-compute without a report for %s",
+			alive.name, seconds(d.silence(now, h.agentLife())), seconds(d.silence(now, h.service.changed)))
+	default: // AgentDown
+		return fmt.Sprintf("its kernel answers on %s and nova-compute reports; agent silent for %s",
+			alive.name, seconds(d.silence(now, h.agentLife())))
+	}
 }
 
 func (d *Detector) upReason(now time.Time, h *host) string {

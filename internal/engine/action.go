@@ -128,11 +128,12 @@ type Effects struct {
 }
 
 // deadlines are how long the shell may take before an action counts as unanswered. Writes get Nova's own
-// rpc_response_timeout (60 s) and a little; a fence gets its off_timeout through Config.
+// rpc_response_timeout (60 s) and a little; a fence gets its off_timeout through Config. A take-out is none of Nova's calls to a
+// host, everything waits for it, and it may be repeated: an answer that got lost must not cost a minute.
 var deadlines = map[Kind]time.Duration{
 	ReadPower: 20 * time.Second, ListServers: 60 * time.Second, Inspect: 20 * time.Second, Track: 20 * time.Second,
 	Look: 20 * time.Second, ReadService: 20 * time.Second, AskGuests: 10 * time.Second, SendGate: 10 * time.Second,
-	TakeOut: 75 * time.Second, ResetState: 75 * time.Second, Evacuate: 75 * time.Second, Pause: 75 * time.Second,
+	TakeOut: 15 * time.Second, ResetState: 75 * time.Second, Evacuate: 75 * time.Second, Pause: 75 * time.Second,
 	Start: 75 * time.Second, HardReboot: 75 * time.Second, PutBack: 75 * time.Second,
 	PowerOn: 3 * time.Minute,
 }

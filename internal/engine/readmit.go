@@ -141,6 +141,9 @@ func (e *Engine) serviceRead(ev ServiceRead) {
 		e.tell(in, "an operator has disabled the service meanwhile: it stays so")
 		e.touch(in)
 	}
+	if in != nil && e.shownOut(in, ev.Service, a.Begun) {
+		e.isOut(in, "nobody answered, but Nova's record shows it")
+	}
 	if in == nil || !in.Out.Done || in.Return.PutBack || in.Out.UndoneByOther {
 		return
 	}
@@ -155,7 +158,7 @@ func (e *Engine) serviceRead(ev ServiceRead) {
 func (e *Engine) beginPutBack(in *Incident) {
 	h := e.host(in.Host)
 	s := h.facts.Service
-	if e.now.Sub(h.serviceAt) > serviceFresh || e.now.Before(in.Fencing.Next) || e.busy("back/"+in.ID) {
+	if e.now.Sub(h.serviceAt) > serviceFresh || e.now.Before(in.Fencing.Next) || e.busy("back/"+in.ID) || e.busy("out/"+in.ID) {
 		return
 	}
 	enable := in.disabledByUs(s)

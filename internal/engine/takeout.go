@@ -79,16 +79,16 @@ func (e *Engine) beginTakeOut(in *Incident) {
 func (e *Engine) mayComeLate(in *Incident) { in.Out.Late = e.now.Add(e.cfg.Permit + e.cfg.RequestTTL) }
 
 func (e *Engine) tookOut(in *Incident, ev Answered) {
-	if ev.Answer == Accepted {
-		in.Out.Done, in.Stages.TakenOut = true, e.now
-		in.Fencing.Round, in.Fencing.Next = 0, zeroTime
-		e.work(in)
-		in.Out.Disabled = in.Out.Disabled && !ev.Theirs
-		what := "disabled and forced down"
-		if !in.Out.Disabled {
-			what = "forced down; an operator had disabled it"
+	if in.Out.Done { // Nova's record has shown it before the answer came
+		if ev.Answer == Unanswered {
+			e.mayComeLate(in)
+			e.touch(in)
 		}
-		e.tell(in, "Nova told: "+what)
+		return
+	}
+	if ev.Answer == Accepted {
+		in.Out.Disabled = in.Out.Disabled && !ev.Theirs
+		e.isOut(in, "Nova told")
 		return
 	}
 	// The call is idempotent: whatever became of it, it may be repeated.
@@ -99,6 +99,26 @@ func (e *Engine) tookOut(in *Incident, ev Answered) {
 	in.Fencing.Next = e.now.Add(backoff(in.Fencing.Round, 500*time.Millisecond, 5*time.Second))
 	e.fail(in, LockNova, "Nova did not take %s out of service (%s): %s; tried again", in.Host, ev.Answer, ev.Text)
 	e.touch(in)
+}
+
+// isOut: Nova has the host out of service.
+func (e *Engine) isOut(in *Incident, how string) {
+	in.Out.Done, in.Stages.TakenOut = true, e.now
+	in.Fencing.Round, in.Fencing.Next = 0, zeroTime
+	e.work(in)
+	what := "disabled and forced down"
+	if !in.Out.Disabled {
+		what = "forced down; an operator had disabled it"
+	}
+	e.tell(in, how+": "+what)
+	e.touch(in)
+}
+
+// shownOut: Nova's record shows what was asked for, read after it was sent. A Nova that stores it and never answers in time
+// would keep everything waiting.
+func (e *Engine) shownOut(in *Incident, s Service, read time.Time) bool {
+	sent := e.last(in, "out") // by this leader: what an earlier one sent is sent again
+	return in.Phase == PhaseTakingOut && !in.Out.Done && !sent.IsZero() && read.After(sent) && s.ForcedDown && (!in.Out.Disabled || in.disabledByUs(s))
 }
 
 // listed takes in what Nova, Placement and the migrations say of a host.
