@@ -38,9 +38,9 @@ func (p *page) line(format string, args ...any) {
 	fmt.Fprintf(&p.text, format+"\n", args...)
 }
 
-// gap writes an empty line, unless nothing is above it.
+// gap writes an empty line, unless nothing or another one is above it.
 func (p *page) gap() {
-	if p.text.Len() > 0 {
+	if p.text.Len() > 0 && !bytes.HasSuffix(p.text.Bytes(), []byte("\n\n")) {
 		p.text.WriteByte('\n')
 	}
 }

@@ -84,7 +84,7 @@ func see[T any](ctx context.Context, b *backend, f func(*reign, *engine.Engine) 
 func (b *backend) Ready(ctx context.Context) error {
 	st := b.s.store.Status(ctx)
 	if !st.Quorum {
-		return errors.New(either(st.QuorumReason, "the servers have no quorum"))
+		return fmt.Errorf("no quorum: %s", either(strings.TrimPrefix(st.QuorumReason, store.ErrNoQuorum.Error()+": "), "no majority of the servers answers"))
 	}
 	return nil
 }
