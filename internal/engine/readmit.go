@@ -142,7 +142,8 @@ func (e *Engine) serviceRead(ev ServiceRead) {
 		e.touch(in)
 	}
 	if in != nil && e.shownOut(in, ev.Service, a.Begun) {
-		e.isOut(in, "nobody answered, but Nova's record shows it")
+		e.mayComeLate(in) // on record at once: another leader would know of no answer that is missing
+		e.isOut(in, "nobody has answered, but Nova's record shows it")
 	}
 	if in == nil || !in.Out.Done || in.Return.PutBack || in.Out.UndoneByOther {
 		return

@@ -79,12 +79,8 @@ func (e *Engine) beginTakeOut(in *Incident) {
 func (e *Engine) mayComeLate(in *Incident) { in.Out.Late = e.now.Add(e.cfg.Permit + e.cfg.RequestTTL) }
 
 func (e *Engine) tookOut(in *Incident, ev Answered) {
-	if in.Out.Done { // Nova's record has shown it before the answer came
-		if ev.Answer == Unanswered {
-			e.mayComeLate(in)
-			e.touch(in)
-		}
-		return
+	if in.Out.Done {
+		return // Nova's record has shown it before the answer came
 	}
 	if ev.Answer == Accepted {
 		in.Out.Disabled = in.Out.Disabled && !ev.Theirs
