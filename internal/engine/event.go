@@ -140,8 +140,13 @@ type QuorumChanged struct {
 	Healthy int               // of them reachable
 	Lost    map[string]bool   // servers that are certainly not among the healthy ones
 	On      map[string]string // host → server
-	// Superseded: another cluster leads most of the hosts, in words.
-	Superseded string
+	Ahead   Ahead             // what hosts have heard of later epochs
+}
+
+// Ahead counts the hosts whose agents have heard of a later epoch than this leader's: they refuse its orders.
+type Ahead struct {
+	Hosts, Of int    // so many, of those that have ever been heard
+	Epoch     uint64 // the latest of theirs
 }
 
 // Asked is what an operator wants. Every one is answered by a Reply in the same step.

@@ -52,13 +52,26 @@ func (e *Engine) mayAct(in *Incident) []Interlock {
 	if left := e.cfg.Permit - e.now.Sub(e.cfg.Takeover); !e.cfg.Takeover.IsZero() && left > 0 {
 		add(LockTakeover, "a new leader waits until the last leader's permits have run out") // it may still send what it had committed
 	}
-	if e.quorum.Superseded != "" {
-		add(LockSuperseded, "%s", e.quorum.Superseded)
+	if why := e.Superseded(); why != "" {
+		add(LockSuperseded, "%s", why)
 	}
 	if in.Aborted != "" {
 		add(LockAborted, "given up by an operator: %s", in.Aborted)
 	}
 	return locks
+}
+
+// fewestAhead hosts must know of a later epoch before it counts: one agent alone may be wrong, or lie.
+const fewestAhead = 2
+
+// Superseded says that most hosts obey somebody else, "" if they don't: a cluster that was restored from a backup while this
+// one was away, and that works with the same hosts now. Two of them at once would each bring a host's VMs back.
+func (e *Engine) Superseded() string {
+	a := e.quorum.Ahead
+	if a.Hosts < fewestAhead || 2*a.Hosts <= a.Of {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d hosts have heard of epoch %d, this leader's is %d: another cluster has taken them over. If one was restored from a backup, stop this server, move its etcd directory away and join that one; if this one's database began with nothing, remove cluster.json from the data directory of each agent and restart it", a.Hosts, a.Of, a.Epoch, e.cfg.Epoch)
 }
 
 // mayWrite holds for every write on behalf of the dead host's VMs. It is the one place of promise S1: nothing is started

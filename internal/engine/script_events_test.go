@@ -85,7 +85,8 @@ func (s *script) event(word string, a []string) error {
 		q.Healthy, _ = strconv.Atoi(option(a, "healthy", "3"))
 		q.On[option(a, "on", q.Self)] = "server-2"
 		q.Lost["server-2"] = option(a, "lost", "") == "yes"
-		q.Superseded = option(a, "superseded", "")
+		q.Ahead = Ahead{Of: 3, Epoch: 1 << 30}
+		q.Ahead.Hosts, _ = strconv.Atoi(option(a, "ahead", "0"))
 		s.step(q)
 	case "takeover":
 		return s.takeover()

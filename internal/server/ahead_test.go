@@ -15,22 +15,16 @@ import (
 	"github.com/ninelives-ha/ninelives/proto/agentv1"
 )
 
-// Most hosts must say so, and more than one.
-func TestSuperseded(t *testing.T) {
+// Hosts that know a later epoch are counted among all that were ever heard.
+func TestAhead(t *testing.T) {
 	t.Parallel()
 	g := newAgents(&Server{})
 	g.s.lead.Store(&store.Leadership{})
-	for _, c := range []struct {
-		heard []uint64
-		want  bool
-	}{{nil, false}, {[]uint64{0, 7, 7}, false}, {[]uint64{8, 7, 7}, false}, {[]uint64{8, 7}, false}, {[]uint64{8}, false}, {[]uint64{8, 9, 7}, true}} {
-		clear(g.heard)
-		for i, epoch := range c.heard {
-			g.hears(strconv.Itoa(i), epoch)
-		}
-		if why := g.superseded(7); (why != "") != c.want {
-			t.Errorf("agents that have heard of %d: %q", c.heard, why)
-		}
+	for i, epoch := range []uint64{0, 7, 9, 8} {
+		g.hears(strconv.Itoa(i), epoch)
+	}
+	if a, host := g.ahead(7); a != (engine.Ahead{Hosts: 2, Of: 4, Epoch: 9}) || host != "2" {
+		t.Errorf("%+v, %s", a, host)
 	}
 }
 
@@ -71,12 +65,12 @@ func TestAnAgentKnowsALaterEpoch(t *testing.T) {
 	if n := said(); n != 1 {
 		t.Errorf("it is said %d times", n)
 	}
-	st, err := (&backend{s: s}).Status(t.Context())
-	if err != nil || !slices.ContainsFunc(st.WaitingForYou, func(w string) bool {
-		return strings.HasPrefix(w, "nothing is done: 2 of 2 hosts have heard of epoch")
-	}) {
-		t.Errorf("status says %q, %v", st.WaitingForYou, err)
-	}
+	waitFor(t, "status says it", func() bool {
+		st, err := (&backend{s: s}).Status(t.Context())
+		return err == nil && slices.ContainsFunc(st.WaitingForYou, func(w string) bool {
+			return strings.HasPrefix(w, "nothing is done: 2 of 2 hosts have heard of epoch")
+		})
+	})
 	in := s.reign.Load().in
 	in.put(engine.HostSeen{Host: engine.HostFacts{Name: "compute-09", Zone: "az1", Hypervisor: "QEMU"}})
 	in.put(engine.Assessed{Host: "compute-09", Verdict: engine.Up, Boot: "b"})

@@ -23,6 +23,8 @@ type standing struct {
 	switches  engine.Switches
 	zones     map[string]engine.Maintenance
 	times     []api.SafetyTime
+
+	superseded string // why nothing is done: another cluster leads the hosts
 }
 
 // Status implements api.Backend.
@@ -61,8 +63,8 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	st.Fencing = s.fencing.status(now.protected)
 	st.WaitingForYou = append(st.WaitingForYou, waiting(now)...)
 	st.WaitingForYou = append(st.WaitingForYou, st.Servers.Alarms...)
-	if why := s.agents.superseded(uint64(st.Epoch)); why != "" && st.Leads {
-		st.WaitingForYou = append(st.WaitingForYou, "nothing is done: "+why)
+	if now.superseded != "" {
+		st.WaitingForYou = append(st.WaitingForYou, "nothing is done: "+now.superseded)
 	}
 	return st, nil
 }
@@ -76,7 +78,7 @@ func (b *backend) stands(ctx context.Context, servers api.Servers, leader string
 }
 
 func stand(r *reign, e *engine.Engine) standing {
-	n := standing{hosts: api.HostCounts{ByVerdict: map[string]int{}, Reasons: map[string]int{}}}
+	n := standing{superseded: e.Superseded(), hosts: api.HostCounts{ByVerdict: map[string]int{}, Reasons: map[string]int{}}}
 	e.EachHost(n.count)
 	n.switches, n.zones = e.Switches()
 	for _, in := range e.Incidents() {

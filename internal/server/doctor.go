@@ -138,6 +138,7 @@ func (b *backend) examine(ctx context.Context) (*patient, error) {
 		vms = guestsOf(r, e)
 		p := &patient{hosts: e.Hosts(), vms: vms.all(), policy: r.policy}
 		p.switches, _ = e.Switches()
+		p.superseded = e.Superseded()
 		return p
 	})
 	if err != nil {
@@ -156,7 +157,6 @@ func (b *backend) examine(ctx context.Context) (*patient, error) {
 	st := s.store.Status(ctx)
 	p.dbInUse, p.dbQuota, p.alarms = st.DBInUseBytes, st.QuotaBytes, st.Alarms
 	p.servers, p.strangers, p.external = membersOf(st.Members), s.strangers(ctx), s.cfg.external()
-	p.superseded = s.agents.superseded(uint64(s.leadership().Epoch))
 	var fs unix.Statfs_t
 	if p.diskErr = unix.Statfs(s.cfg.Data, &fs); p.diskErr == nil {
 		p.diskFree, p.diskSize = fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)

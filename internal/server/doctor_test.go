@@ -128,7 +128,7 @@ func TestDoctor(t *testing.T) {
 		{"old servers elsewhere", func(p *patient) {
 			p.servers, p.strangers = p.servers[:1], []api.Member{{Name: "server-2", Address: "10.0.0.2:7402", Foreign: true}, {Name: "server-3", Address: "10.0.0.3:7402", Foreign: true}}
 		}, "two-clusters", api.Refuse, []string{"server-2 (10.0.0.2:7402), server-3 (10.0.0.3:7402)", "cluster.initial", "move etcd", "server join"}, true},
-		{"superseded", func(p *patient) { p.superseded = "2 of 3 linked hosts have heard of epoch 9" }, "superseded", api.Refuse, []string{"epoch 9"}, true},
+		{"superseded", func(p *patient) { p.superseded = "2 of 3 hosts have heard of epoch 9" }, "superseded", api.Refuse, []string{"epoch 9"}, true},
 		{"no hosts", func(p *patient) { p.hosts = nil }, "no-hosts", api.Refuse, []string{"region"}, false},
 		{"unprotected hosts are one line", func(p *patient) {
 			for i := range 3 {

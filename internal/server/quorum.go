@@ -24,7 +24,7 @@ func (s *Server) watchQuorum(r *reign) {
 		st := s.store.Status(r.ctx)
 		s.meet(st)
 		now := s.standing(st)
-		now.Superseded = s.agents.superseded(uint64(r.epoch))
+		now.Ahead, _ = s.agents.ahead(uint64(r.epoch))
 		if r.ctx.Err() != nil {
 			return
 		}
